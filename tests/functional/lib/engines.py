@@ -1,0 +1,361 @@
+"""Container engines and registries that tests start for themselves, on private paths.
+
+RealDocker  Debian's dockerd with its own data, exec root, containerd and network namespace
+FakeDocker  tests/engine/fake_engine.py behind the same interface
+Registry    docker-registry on loopback inside an engine's network namespace
+
+Whatever must reach a container's address (cairnd, psql) is started as `engine.enter(argv)`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from . import process
+from .cairnd import Cairnd  # noqa: F401
+from .dockerapi import EngineClient, wait_for
+from .images import make_postgres_image, make_small_image  # noqa: F401  (part of this module's face)
+from .loopfs import LoopFs  # noqa: F401
+from .process import Daemon, NetNs
+from .trees import diff_trees, tree_digest  # noqa: F401
+
+TESTS = Path(__file__).resolve().parents[2]
+PYTHON = "/usr/bin/python3"
+
+
+class _Engine:
+    """What the real and the fake engine have in common. A context manager."""
+
+    kind = ""
+
+    def __init__(self, base=None, netns: NetNs | None = None):
+        self._own_base = base is None
+        self.base = Path(base) if base else process.scratch_dir(self.kind)
+        self.socket = self.base / "docker.sock"
+        self.log = self.base / "engine.log"
+        self._own_netns = netns is None
+        self.netns = netns or NetNs()
+        self.daemon: Daemon | None = None
+        self.client = EngineClient(self.socket)
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def pid(self) -> int:
+        assert self.daemon is not None
+        return self.daemon.pid
+
+    def enter(self, argv) -> list:
+        """argv that runs `argv` where the engine's containers can be reached."""
+        return self.netns.enter(argv)
+
+    def connect(self, host: str, port: int, timeout: float = 5):
+        return self.netns.connect(host, port, timeout)
+
+    def _argv(self) -> list:
+        raise NotImplementedError
+
+    def start(self, wait: bool = True) -> None:
+        assert self.daemon is None or not self.daemon.alive(), "already running"
+        self.daemon = Daemon(self.enter(self._argv()), self.log)
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        def ready():
+            try:
+                return self.client.get("/_ping", timeout=5).status == 200
+            except OSError:
+                return False
+
+        self.daemon.wait_until(ready, timeout, f"{self.kind} engine")
+
+    def stop(self) -> None:
+        """A clean stop (SIGTERM): the engine stops its containers."""
+        self.daemon.stop(60)
+
+    def restart(self) -> None:
+        """A clean stop and start, as `systemctl restart docker`."""
+        self.stop()
+        self.start()
+
+    def tail(self, lines: int = 60) -> str:
+        return process.log_tail(self.log, lines)
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        if kind is not None:
+            sys.stderr.write(f"--- {self.kind} engine, last lines of {self.log}\n{self.tail()}\n")
+        self.close()
+
+    def _end_processes(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends every process of this engine, unmounts, deletes."""
+        self._end_processes()
+        if self._own_netns:
+            self.netns.close()
+        if self._own_base:
+            process.remove_tree(self.base)
+
+
+class RealDocker(_Engine):
+    """dockerd with all its places beneath one scratch directory."""
+
+    kind = "docker"
+
+    def __init__(self, base=None, netns=None, extra_args=()):
+        super().__init__(base, netns)
+        self.data_root = self.base / "data"
+        self.exec_root = self.base / "exec"
+        self.extra_args = list(extra_args)
+        self._cgroup = f"cairn-test-{secrets.token_hex(4)}"
+
+    @property
+    def volumes_root(self) -> Path:
+        return self.data_root / "volumes"
+
+    def _argv(self) -> list:
+        (self.base / "docker.pid").unlink(missing_ok=True)
+        (self.base / "daemon.json").write_text("{}")
+        return [
+            "/usr/sbin/dockerd",
+            f"--config-file={self.base / 'daemon.json'}",  # never the machine's own file
+            f"--data-root={self.data_root}",
+            f"--exec-root={self.exec_root}",
+            f"--pidfile={self.base / 'docker.pid'}",
+            f"--host=unix://{self.socket}",
+            f"--cgroup-parent=/{self._cgroup}",
+            "--log-level=warn",
+            *self.extra_args,
+        ]
+
+    def _containerd(self) -> list[int]:
+        return process.pids_naming(self.exec_root / "containerd" / "containerd.toml")
+
+    def shims(self) -> list[int]:
+        return process.pids_naming(self.exec_root / "containerd" / "containerd.sock")
+
+    def container_pids(self) -> list[int]:
+        return [child for shim in self.shims() for child in process.children_of(shim)]
+
+    def kill(self, containers: bool = False) -> None:
+        """SIGKILL. containerd dies with dockerd; containers go on under their shims unless `containers`."""
+        helpers = self._containerd()
+        self.daemon.kill()
+        process.wait_gone(helpers)
+        if containers:
+            self._end_containers()
+
+    def _end_containers(self) -> None:
+        # A shim first: it would otherwise report and clean up. A frozen container dies once thawed.
+        shims = self.shims()
+        inits = [child for shim in shims for child in process.children_of(shim)]
+        process.signal_pids(shims)
+        process.signal_pids(inits)
+        for state in Path(f"/sys/fs/cgroup/freezer/{self._cgroup}").glob("*/freezer.state"):
+            state.write_text("THAWED")
+        process.wait_gone(shims + inits)
+
+    def _end_processes(self) -> None:
+        if self.daemon is not None:
+            helpers = self._containerd()
+            self.daemon.kill()
+            process.wait_gone(helpers)
+        self._end_containers()
+        for top in Path("/sys/fs/cgroup").glob(f"*/{self._cgroup}"):
+            for directory, _, _ in os.walk(top, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass
+
+
+class FakeDocker(_Engine):
+    """The fake engine. Its containers share its network namespace."""
+
+    kind = "fake"
+
+    def __init__(self, base=None, netns=None, extra_args=()):
+        super().__init__(base, netns)
+        self.data_root = self.base / "data"
+        self.extra_args = list(extra_args)
+
+    @property
+    def volumes_root(self) -> Path:
+        return self.data_root / "volumes"
+
+    def _argv(self) -> list:
+        script = TESTS / "engine" / "fake_engine.py"
+        return [PYTHON, "-IS", script, "--root", self.data_root, "--socket", self.socket, *self.extra_args]
+
+    def container_pids(self) -> list[int]:
+        found = []
+        for file in (self.data_root / "containers").glob("*/pid"):
+            try:
+                found.append(int(file.read_text().split()[0]))
+            except (OSError, ValueError, IndexError):
+                continue
+        return [pid for pid in found if os.path.exists(f"/proc/{pid}")]
+
+    def kill(self, containers: bool = False) -> None:
+        """SIGKILL of the engine; its containers go on unless `containers`."""
+        self.daemon.kill()
+        if containers:
+            self._end_containers()
+
+    def _end_containers(self) -> None:
+        # The spawners carry the root on their command line; each ends once its containers have.
+        pids = self.container_pids()
+        process.signal_pids(pids)
+        for pid in pids:
+            self._thaw(pid)
+        process.wait_gone(pids)
+
+    @staticmethod
+    def _thaw(pid: int) -> None:
+        try:
+            for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+                _, controllers, path = line.split(":", 2)
+                if controllers == "freezer":
+                    Path(f"/sys/fs/cgroup/freezer{path}/freezer.state").write_text("THAWED")
+        except OSError:
+            pass
+
+    def _end_processes(self) -> None:
+        if self.daemon is not None:
+            self.daemon.kill()
+        self._end_containers()
+        left = process.pids_naming(self.data_root)
+        try:
+            process.wait_gone(left, 5)
+        except AssertionError:
+            process.signal_pids(left, signal.SIGKILL)
+            process.wait_gone(left)
+        for state in (self.data_root / "containers").glob("*/cgroup"):
+            try:
+                os.rmdir(state.read_text())
+            except OSError:
+                pass
+
+    # -- what only the fake offers: faults, calls, images that need no push ---------
+
+    def fault(self, action: str, method: str = "", path: str = "", nth: int = 1, **more) -> None:
+        """The nth call (from now) that matches does `action`: status, hang, drop, drop_after, delay, exit."""
+        body = {"action": action, "method": method, "path": path, "nth": nth, **more}
+        self.client._check("fault", self.client.post("/fake/faults", body), 201)
+
+    def clear_faults(self) -> None:
+        self.client._check("faults", self.client.delete("/fake/faults"), 204)
+
+    def calls(self) -> list:
+        """Every call so far, oldest first: {"method","path","status"}."""
+        return self.client.get("/fake/calls").json()
+
+
+class Registry:
+    """docker-registry with its own storage, on 127.0.0.1 of an engine's network namespace."""
+
+    def __init__(self, engine: _Engine, base=None):
+        self.engine = engine
+        self._own_base = base is None
+        self.base = Path(base) if base else process.scratch_dir("registry")
+        self.port = 20000 + secrets.randbelow(20000)
+        self.log = self.base / "registry.log"
+        self.daemon: Daemon | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def image(self, repo: str, tag: str) -> str:
+        return f"{self.address}/{repo}:{tag}"
+
+    def publish(self, source: str, repo: str, tag: str) -> str:
+        """Tags and pushes a local image; returns the digest the registry gave it."""
+        target = self.image(repo, tag)
+        self.engine.client.tag(source, target)
+        return self.engine.client.push(target)
+
+    def start(self) -> None:
+        storage = self.base / "storage"
+        storage.mkdir(exist_ok=True)
+        config = self.base / "config.yml"
+        config.write_text(
+            "version: 0.1\nlog: {level: warn}\n"
+            f"storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}\n"
+            f"http: {{addr: {self.address}}}\n"
+        )
+        self.daemon = Daemon(self.engine.enter(["/usr/bin/docker-registry", "serve", config]), self.log)
+
+        def ready():
+            try:
+                self.engine.connect("127.0.0.1", self.port, 2).close()
+                return True
+            except OSError:
+                return False
+
+        self.daemon.wait_until(ready, 30, "docker-registry")
+
+    def stop(self) -> None:
+        if self.daemon is not None:
+            self.daemon.stop(10)
+
+    def kill(self) -> None:
+        self.daemon.kill()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace) -> None:
+        if kind is not None:
+            sys.stderr.write(f"--- registry, last lines\n{process.log_tail(self.log)}\n")
+        self.close()
+
+    def close(self) -> None:
+        self.stop()
+        if self._own_base:
+            process.remove_tree(self.base)
+
+
+def make_engine(kind: str, **options) -> _Engine:
+    return {"real": RealDocker, "fake": FakeDocker}[kind](**options)
+
+
+__all__ = [
+    "Cairnd",
+    "EngineClient",
+    "FakeDocker",
+    "LoopFs",
+    "RealDocker",
+    "Registry",
+    "diff_trees",
+    "make_engine",
+    "make_postgres_image",
+    "make_small_image",
+    "tree_digest",
+    "wait_for",
+]
