@@ -1,0 +1,25 @@
+# Warnings are errors from the first day; dependencies are SYSTEM and stay out of it.
+add_library(cairn_flags INTERFACE)
+target_compile_options(cairn_flags INTERFACE
+  -Werror -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast
+  -Wcast-align -Wnon-virtual-dtor -Woverloaded-virtual -Wformat=2 -Wdouble-promotion
+  -Wimplicit-fallthrough -Wundef -Wextra-semi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports -Wrestrict and -Wnull-dereference inside its own <string> (GCC bugs 105651, 105329).
+  target_compile_options(cairn_flags INTERFACE -Wduplicated-cond -Wlogical-op -Wno-restrict)
+endif()
+target_include_directories(cairn_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_definitions(cairn_flags INTERFACE _GNU_SOURCE SPDLOG_FMT_EXTERNAL)
+if(CAIRN_SEEDED_BUGS)
+  target_compile_definitions(cairn_flags INTERFACE CAIRN_SEEDED_BUGS=1)
+endif()
+
+if(CAIRN_SANITIZE)
+  add_compile_options(-O1 -g1 -fno-omit-frame-pointer -fsanitize=${CAIRN_SANITIZE}
+                      -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${CAIRN_SANITIZE})
+else()
+  add_compile_options(-O2 -g1 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE)
+  add_compile_definitions(_FORTIFY_SOURCE=2 _GLIBCXX_ASSERTIONS)
+  add_link_options(-pie -Wl,-z,relro,-z,now)
+endif()

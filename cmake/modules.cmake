@@ -1,0 +1,16 @@
+# cairn_module(name SOURCES a.cc ... DEPS lower modules and libraries ... TESTS a_test.cc ...)
+# makes the library cairn_<name> and, where there are tests, the binary cairn_<name>_test.
+# Sources are listed by name; tools/check_tree.py fails on a file that no list names.
+function(cairn_module name)
+  cmake_parse_arguments(M "" "" "SOURCES;DEPS;TESTS;TEST_DEPS" ${ARGN})
+  add_library(cairn_${name} STATIC ${M_SOURCES})
+  target_link_libraries(cairn_${name} PUBLIC ${M_DEPS} PRIVATE cairn_flags)
+  target_include_directories(cairn_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
+  if(M_TESTS)
+    add_executable(cairn_${name}_test ${M_TESTS})
+    target_link_libraries(cairn_${name}_test PRIVATE cairn_${name} ${M_TEST_DEPS} cairn_flags
+                          GTest::gtest_main)
+    add_test(NAME ${name} COMMAND cairn_${name}_test)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  endif()
+endfunction()

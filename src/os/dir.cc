@@ -1,0 +1,463 @@
+#include "os/dir.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <linux/openat2.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "base/strings.h"
+#include "os/fault.h"
+
+namespace cairn::os {
+
+namespace internal {
+Stat from_statx(const struct statx& in);
+}  // namespace internal
+
+namespace {
+
+constexpr int kOpenRetriesMax = 16;  // openat2 answers EAGAIN while a rename races it
+
+Error path_error(std::string_view what, std::string_view path, int os_errno) {
+  return os_error(std::string(what) + " " + printable(path), os_errno);
+}
+
+Result<Fd> open_beneath(
+    const Fd& dir, const std::string& path, int flags, std::uint32_t mode, Crossing crossing) {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(static_cast<unsigned>(flags | O_CLOEXEC | O_NOFOLLOW));
+  if ((flags & (O_CREAT | __O_TMPFILE)) != 0) how.mode = mode;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  if (crossing == Crossing::kRefuse) how.resolve |= RESOLVE_NO_XDEV;
+  for (int attempt = 0;; ++attempt) {
+    const long fd = ::syscall(SYS_openat2, dir.get(), path.c_str(), &how, sizeof(how));
+    if (fd >= 0) return Fd(static_cast<int>(fd));
+    if ((errno == EINTR || errno == EAGAIN) && attempt < kOpenRetriesMax) continue;
+    return path_error("open", path, errno);
+  }
+}
+
+// "/proc/self/fd/N": how a descriptor is named where the call takes only paths.
+std::string proc_path(const Fd& fd) {
+  return "/proc/self/fd/" + std::to_string(fd.get());
+}
+
+FileType type_of_dirent(unsigned char type) {
+  switch (type) {
+    case DT_DIR:
+      return FileType::kDirectory;
+    case DT_LNK:
+      return FileType::kSymlink;
+    case DT_FIFO:
+      return FileType::kFifo;
+    case DT_SOCK:
+      return FileType::kSocket;
+    case DT_BLK:
+      return FileType::kBlockDevice;
+    case DT_CHR:
+      return FileType::kCharDevice;
+    default:
+      return FileType::kRegular;
+  }
+}
+
+std::uint32_t type_bits(FileType type) {
+  switch (type) {
+    case FileType::kRegular:
+      return S_IFREG;
+    case FileType::kDirectory:
+      return S_IFDIR;
+    case FileType::kSymlink:
+      return S_IFLNK;
+    case FileType::kFifo:
+      return S_IFIFO;
+    case FileType::kSocket:
+      return S_IFSOCK;
+    case FileType::kBlockDevice:
+      return S_IFBLK;
+    case FileType::kCharDevice:
+      return S_IFCHR;
+  }
+  return S_IFREG;
+}
+
+}  // namespace
+
+Status check_component(std::string_view name) {
+  if (name.empty() || name == "." || name == ".." || name.size() > kNameBytesMax ||
+      name.find('/') != std::string_view::npos || name.find('\0') != std::string_view::npos) {
+    return Error(Code::kInvalid, "not a file name: '" + printable(name, 80) + "'");
+  }
+  return {};
+}
+
+Result<Dir> Dir::open(const std::string& absolute_path) {
+  const int fd = ::open(absolute_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return path_error("open", absolute_path, errno);
+  return Dir(Fd(fd));
+}
+
+Result<Dir> Dir::clone() const {
+  const int fd = ::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 3);
+  if (fd < 0) return os_error("duplicate a directory descriptor", errno);
+  return Dir(Fd(fd));
+}
+
+Result<Dir> Dir::open_dir(const std::string& path, Crossing crossing) const {
+  TRY_ASSIGN(Fd fd, open_beneath(fd_, path, O_RDONLY | O_DIRECTORY, 0, crossing));
+  return Dir(std::move(fd));
+}
+
+Result<Fd> Dir::open_file(const std::string& path,
+                          int flags,
+                          std::uint32_t mode,
+                          Crossing crossing) const {
+  return open_beneath(fd_, path, flags, mode, crossing);
+}
+
+Result<Fd> Dir::open_path(const std::string& path) const {
+  // O_NOFOLLOW with O_PATH names a symbolic link itself; NO_SYMLINKS would refuse it.
+  TRY(check_component(path));
+  const int fd = ::openat(fd_.get(), path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return path_error("open", path, errno);
+  return Fd(fd);
+}
+
+Result<Stat> Dir::stat(const std::string& name) const {
+  struct statx raw{};
+  if (::statx(fd_.get(), name.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+              STATX_BASIC_STATS | STATX_MNT_ID, &raw) != 0) {
+    return path_error("stat", name, errno);
+  }
+  return internal::from_statx(raw);
+}
+
+Result<std::optional<Stat>> Dir::find(const std::string& name) const {
+  auto stat_result = stat(name);
+  if (stat_result.ok()) return std::optional<Stat>(std::move(stat_result).value());
+  if (stat_result.error().os_errno() == ENOENT) return std::optional<Stat>();
+  return stat_result.error();
+}
+
+Result<Handle> Dir::handle(const std::string& name) const {
+  TRY_ASSIGN(const Fd fd, open_beneath(fd_, name, O_RDONLY | O_DIRECTORY, 0, Crossing::kAllow));
+  return handle_of(fd);
+}
+
+Result<std::vector<Entry>> Dir::list() const {
+  // A descriptor of its own: the read position of a shared one would be shared too.
+  const int own = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (own < 0) return os_error("open a directory to list it", errno);
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own), &::closedir);
+  if (!stream) {
+    const int why = errno;
+    ::close(own);
+    return os_error("list a directory", why);
+  }
+  std::vector<Entry> entries;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());
+    if (entry == nullptr) {
+      if (errno != 0) return os_error("list a directory", errno);
+      return entries;
+    }
+    const std::string_view name(entry->d_name);
+    if (name == "." || name == "..") continue;
+    entries.push_back({std::string(name), type_of_dirent(entry->d_type)});
+  }
+}
+
+Result<std::string> Dir::read_file(const std::string& name, std::size_t max_bytes) const {
+  TRY_ASSIGN(const Fd fd, open_file(name, O_RDONLY));
+  auto content = read_all(fd, max_bytes);
+  if (!content.ok()) return content.error().with_context("read " + printable(name));
+  return content;
+}
+
+Result<std::string> Dir::read_link(const std::string& name) const {
+  std::string target(4096, '\0');
+  const ssize_t n = ::readlinkat(fd_.get(), name.c_str(), target.data(), target.size());
+  if (n < 0) return path_error("read link", name, errno);
+  target.resize(static_cast<std::size_t>(n));
+  return target;
+}
+
+Status Dir::make_dir(const std::string& name, std::uint32_t mode) const {
+  TRY(check_component(name));
+  if (::mkdirat(fd_.get(), name.c_str(), mode) != 0) {
+    return path_error("make directory", name, errno);
+  }
+  return {};
+}
+
+Result<Dir> Dir::ensure_dir(const std::string& name, std::uint32_t mode) const {
+  const Status made = make_dir(name, mode);
+  if (!made.ok() && made.error().code() != Code::kExists) return made.error();
+  return open_dir(name);
+}
+
+Status Dir::make_symlink(const std::string& target, const std::string& name) const {
+  TRY(check_component(name));
+  if (::symlinkat(target.c_str(), fd_.get(), name.c_str()) != 0) {
+    return path_error("make link", name, errno);
+  }
+  return {};
+}
+
+Status Dir::make_node(const std::string& name,
+                      FileType type,
+                      std::uint32_t mode,
+                      std::uint64_t special_device) const {
+  TRY(check_component(name));
+  if (::mknodat(fd_.get(), name.c_str(), type_bits(type) | mode, special_device) != 0) {
+    return path_error("make node", name, errno);
+  }
+  return {};
+}
+
+Status Dir::link_file(const Fd& file, const std::string& name) const {
+  TRY(check_component(name));
+  if (::linkat(AT_FDCWD, proc_path(file).c_str(), fd_.get(), name.c_str(), AT_SYMLINK_FOLLOW) !=
+      0) {
+    return path_error("link", name, errno);
+  }
+  return {};
+}
+
+Status Dir::publish_file(const std::string& name, ByteView content, std::uint32_t mode) const {
+  TRY(check_component(name));
+  TRY_ASSIGN(const Fd file, open_file(".", __O_TMPFILE | O_DIRECTORY | O_WRONLY, mode));
+  TRY_CONTEXT(write_all(file, content), name);
+  if (!seeded(Bug::kPublishSkipsFileSync)) TRY_CONTEXT(sync_data(file), name);
+  TRY(link_file(file, name));
+  if (seeded(Bug::kPublishSkipsDirectorySync)) return {};
+  return sync();
+}
+
+Status Dir::replace_file(const std::string& name, ByteView content, std::uint32_t mode) const {
+  TRY(check_component(name));
+  const std::string staged = ".new." + name;
+  // A staging name is ours alone; what a crash left there is garbage.
+  const Status cleared = remove_file(staged);
+  if (!cleared.ok() && cleared.error().code() != Code::kNotFound) return cleared;
+  TRY_ASSIGN(const Fd file, open_file(".", __O_TMPFILE | O_DIRECTORY | O_WRONLY, mode));
+  TRY_CONTEXT(write_all(file, content), name);
+  if (!seeded(Bug::kReplaceSkipsFileSync)) TRY_CONTEXT(sync_data(file), name);
+  TRY(link_file(file, staged));
+  if (::renameat(fd_.get(), staged.c_str(), fd_.get(), name.c_str()) != 0) {
+    return path_error("replace", name, errno);
+  }
+  return sync();
+}
+
+Status Dir::remove_file(const std::string& name) const {
+  TRY(check_component(name));
+  if (::unlinkat(fd_.get(), name.c_str(), 0) != 0) return path_error("remove", name, errno);
+  return {};
+}
+
+Status Dir::remove_dir(const std::string& name) const {
+  TRY(check_component(name));
+  if (::unlinkat(fd_.get(), name.c_str(), AT_REMOVEDIR) != 0) {
+    return path_error("remove directory", name, errno);
+  }
+  return {};
+}
+
+Status Dir::rename_to(const std::string& name, const Dir& to, const std::string& new_name) const {
+  TRY(check_component(name));
+  TRY(check_component(new_name));
+  if (::renameat2(fd_.get(), name.c_str(), to.fd_.get(), new_name.c_str(), RENAME_NOREPLACE) != 0) {
+    return path_error("rename", name, errno);
+  }
+  return {};
+}
+
+Status Dir::exchange(const std::string& name,
+                     const Dir& other,
+                     const std::string& other_name) const {
+  TRY(check_component(name));
+  TRY(check_component(other_name));
+  if (::renameat2(fd_.get(), name.c_str(), other.fd_.get(), other_name.c_str(), RENAME_EXCHANGE) !=
+      0) {
+    return path_error("exchange", name, errno);
+  }
+  return {};
+}
+
+namespace {
+
+struct Boundary {
+  std::uint64_t device;
+  std::uint64_t mount_id;
+};
+
+// Depth is bounded by holding one descriptor a level; deeper trees are refused, not overflowed.
+Status remove_children(const Dir& dir, const Boundary& boundary, std::size_t depth) {
+  if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
+  TRY_ASSIGN(const std::vector<Entry> entries, dir.list());
+  for (const Entry& entry : entries) {
+    TRY_ASSIGN(const Stat stat, dir.stat(entry.name));
+    if (stat.type != FileType::kDirectory) {
+      if (stat.mount_id != boundary.mount_id) {
+        return Error(Code::kConflict, "a mount lies at " + printable(entry.name));
+      }
+      TRY(dir.remove_file(entry.name));
+      continue;
+    }
+    if (stat.mount_id != boundary.mount_id || stat.device != boundary.device) {
+      return Error(Code::kConflict, "a mount or subvolume lies at " + printable(entry.name));
+    }
+    TRY_ASSIGN(const Dir child, dir.open_dir(entry.name, Crossing::kRefuse));
+    TRY(remove_children(child, boundary, depth + 1));
+    TRY(dir.remove_dir(entry.name));
+  }
+  return {};
+}
+
+Status destroy_subvolume(const Dir& parent, const std::string& name) {
+  btrfs_ioctl_vol_args args{};
+  std::strncpy(args.name, name.c_str(), sizeof(args.name) - 1);
+  if (::ioctl(parent.fd().get(), BTRFS_IOC_SNAP_DESTROY, &args) != 0) {
+    return path_error("remove subvolume", name, errno);
+  }
+  return {};
+}
+
+}  // namespace
+
+Status Dir::remove_tree(const std::string& name) const {
+  TRY(check_component(name));
+  TRY_ASSIGN(const std::optional<Stat> found, find(name));
+  if (!found) return {};
+  TRY_ASSIGN(const Stat own, stat());
+  if (found->mount_id != own.mount_id) {
+    return Error(Code::kConflict, "a mount lies at " + printable(name));
+  }
+  if (found->type != FileType::kDirectory) return remove_file(name);
+  TRY_ASSIGN(const Dir root, open_dir(name, Crossing::kRefuse));
+  TRY_CONTEXT(remove_children(root, {found->device, found->mount_id}, 0), printable(name));
+  TRY_ASSIGN(const bool subvolume, is_btrfs_subvolume(root.fd()));
+  return subvolume ? destroy_subvolume(*this, name) : remove_dir(name);
+}
+
+Result<std::vector<Xattr>> list_xattrs(const Fd& fd) {
+  const std::string path = proc_path(fd);
+  std::string names;
+  for (int attempt = 0; attempt < kOpenRetriesMax; ++attempt) {
+    const ssize_t size = ::listxattr(path.c_str(), nullptr, 0);
+    if (size < 0) {
+      if (errno == ENOTSUP) return std::vector<Xattr>{};
+      return os_error("list extended attributes", errno);
+    }
+    if (size == 0) return std::vector<Xattr>{};
+    names.resize(static_cast<std::size_t>(size));
+    const ssize_t got = ::listxattr(path.c_str(), names.data(), names.size());
+    if (got >= 0) {
+      names.resize(static_cast<std::size_t>(got));
+      break;
+    }
+    if (errno != ERANGE) return os_error("list extended attributes", errno);
+  }
+  std::vector<Xattr> out;
+  for (std::size_t at = 0; at < names.size();) {
+    const std::string name(names.c_str() + at);
+    at += name.size() + 1;
+    std::string value(65536, '\0');  // XATTR_SIZE_MAX
+    const ssize_t got = ::getxattr(path.c_str(), name.c_str(), value.data(), value.size());
+    if (got < 0) {
+      if (errno == ENODATA) continue;  // removed meanwhile
+      return os_error("read extended attribute " + printable(name), errno);
+    }
+    value.resize(static_cast<std::size_t>(got));
+    out.push_back({name, std::move(value)});
+  }
+  std::sort(out.begin(), out.end(), [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
+  return out;
+}
+
+Status set_xattr(const Fd& fd, const Xattr& xattr) {
+  if (::setxattr(proc_path(fd).c_str(), xattr.name.c_str(), xattr.value.data(), xattr.value.size(),
+                 0) != 0) {
+    return os_error("set extended attribute " + printable(xattr.name), errno);
+  }
+  return {};
+}
+
+Status change_owner(const Fd& fd, std::uint32_t uid, std::uint32_t gid) {
+  if (::fchownat(fd.get(), "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) {
+    return os_error("change owner", errno);
+  }
+  return {};
+}
+
+Status change_mode(const Fd& fd, std::uint32_t mode) {
+  if (::chmod(proc_path(fd).c_str(), mode) != 0) return os_error("change mode", errno);
+  return {};
+}
+
+Status change_times(const Fd& fd, Timespec atime, Timespec mtime) {
+  const std::array<timespec, 2> times{
+      timespec{atime.seconds, static_cast<long>(atime.nanoseconds)},
+      timespec{mtime.seconds, static_cast<long>(mtime.nanoseconds)}};
+  if (::utimensat(fd.get(), "", times.data(), AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) {
+    return os_error("change times", errno);
+  }
+  return {};
+}
+
+namespace {
+
+Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t depth, TreeSize& size) {
+  if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
+  TRY_ASSIGN(const std::vector<Entry> entries, dir.list());
+  for (const Entry& entry : entries) {
+    TRY_ASSIGN(const std::optional<Stat> stat, dir.find(entry.name));
+    if (!stat || stat->mount_id != mount_id) continue;
+    ++size.entries;
+    if (stat->type == FileType::kRegular) size.bytes += stat->size_bytes;
+    if (stat->type != FileType::kDirectory) continue;
+    auto child = dir.open_dir(entry.name, Crossing::kRefuse);
+    if (!child.ok()) {
+      if (child.error().code() == Code::kNotFound) continue;  // the workload may be running
+      return child.error();
+    }
+    TRY(measure_children(*child, mount_id, depth + 1, size));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TreeSize> measure_tree(const Dir& root) {
+  TreeSize size;
+  size.entries = 1;
+  TRY_ASSIGN(const Stat stat, root.stat());
+  TRY(measure_children(root, stat.mount_id, 0, size));
+  return size;
+}
+
+Status make_btrfs_subvolume(const Dir& dir, const std::string& name) {
+  TRY(check_component(name));
+  btrfs_ioctl_vol_args args{};
+  if (name.size() >= sizeof(args.name)) return Error(Code::kInvalid, "name is too long");
+  std::memcpy(args.name, name.c_str(), name.size());
+  if (::ioctl(dir.fd().get(), BTRFS_IOC_SUBVOL_CREATE, &args) != 0) {
+    return path_error("make subvolume", name, errno);
+  }
+  return {};
+}
+
+}  // namespace cairn::os

@@ -1,0 +1,129 @@
+// Files and directories by descriptor, mountinfo, handles: on the real file system of /tmp.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "os/dir.h"
+#include "os/mount.h"
+
+namespace cairn::os {
+namespace {
+
+class DirTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = "/tmp/cairn-os-XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    path_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(path_); }
+  [[nodiscard]] Dir dir() const {
+    auto opened = Dir::open(path_);
+    EXPECT_TRUE(opened.ok());
+    return std::move(opened).value();
+  }
+  std::string path_;
+};
+
+TEST_F(DirTest, PublishRefusesATakenNameAndReplaceTakesIt) {
+  const Dir d = dir();
+  ASSERT_TRUE(d.publish_file("a", as_bytes("one"), 0600).ok());
+  EXPECT_EQ(d.publish_file("a", as_bytes("two"), 0600).error().code(), Code::kExists);
+  EXPECT_EQ(d.read_file("a", 100).value(), "one");
+  ASSERT_TRUE(d.replace_file("a", as_bytes("three"), 0600).ok());
+  EXPECT_EQ(d.read_file("a", 100).value(), "three");
+  EXPECT_EQ(d.list()->size(), 1U);
+}
+
+TEST_F(DirTest, OpensNothingOutsideOrThroughLinks) {
+  std::filesystem::create_directory(path_ + "/in");
+  std::filesystem::create_symlink("/etc", path_ + "/in/link");
+  const Dir d = dir().open_dir("in").value();
+  EXPECT_FALSE(d.open_dir("..").ok());
+  EXPECT_FALSE(d.open_dir("link").ok());
+  EXPECT_FALSE(d.open_file("link/passwd", O_RDONLY).ok());
+  EXPECT_FALSE(d.open_file("/etc/passwd", O_RDONLY).ok());
+}
+
+TEST_F(DirTest, NamesAreOneComponent) {
+  const Dir d = dir();
+  for (const std::string& bad :
+       {std::string(""), std::string("."), std::string(".."), std::string("a/b"),
+        std::string("a\0b", 3), std::string(256, 'x')}) {
+    EXPECT_EQ(d.make_dir(bad, 0700).error().code(), Code::kInvalid);
+  }
+  EXPECT_TRUE(d.make_dir("new\nline \xff", 0700).ok());
+}
+
+TEST_F(DirTest, ExchangeKeepsHandlesWithTheTrees) {
+  const Dir d = dir();
+  ASSERT_TRUE(d.make_dir("a", 0700).ok());
+  ASSERT_TRUE(d.make_dir("b", 0700).ok());
+  const Handle a = d.handle("a").value();
+  const Handle b = d.handle("b").value();
+  EXPECT_NE(a, b);
+  ASSERT_TRUE(d.exchange("a", d, "b").ok());
+  EXPECT_EQ(d.handle("a").value(), b);
+  EXPECT_EQ(d.handle("b").value(), a);
+}
+
+TEST_F(DirTest, HandlesAreNotReusedWithTheInode) {
+  const Dir d = dir();
+  ASSERT_TRUE(d.make_dir("a", 0700).ok());
+  const Handle first = d.handle("a").value();
+  ASSERT_TRUE(d.remove_dir("a").ok());
+  ASSERT_TRUE(d.make_dir("a", 0700).ok());
+  EXPECT_NE(d.handle("a").value(), first);
+}
+
+TEST_F(DirTest, RemovesATreeButNotThroughLinks) {
+  std::filesystem::create_directories(path_ + "/t/x/y");
+  std::ofstream(path_ + "/keep") << "kept";
+  std::filesystem::create_symlink("../keep", path_ + "/t/link");
+  std::filesystem::create_directory_symlink(path_, path_ + "/t/x/up");
+  const Dir d = dir();
+  EXPECT_EQ(measure_tree(d.open_dir("t").value())->entries, 5U);
+  ASSERT_TRUE(d.remove_tree("t").ok());
+  ASSERT_TRUE(d.remove_tree("t").ok());
+  EXPECT_FALSE(d.find("t")->has_value());
+  EXPECT_EQ(d.read_file("keep", 100).value(), "kept");
+}
+
+TEST_F(DirTest, XattrsOwnersAndTimesAreSetByDescriptor) {
+  const Dir d = dir();
+  ASSERT_TRUE(d.publish_file("a", as_bytes("x"), 0640).ok());
+  const Fd file = d.open_file("a", O_RDWR).value();
+  ASSERT_TRUE(set_xattr(file, {"user.note", "v"}).ok());
+  ASSERT_TRUE(change_times(file, {5, 1}, {-7, 999}).ok());
+  ASSERT_TRUE(change_mode(file, 0751).ok());
+  EXPECT_EQ(list_xattrs(file).value(), (std::vector<Xattr>{{"user.note", "v"}}));
+  const Stat stat = stat_fd(file).value();
+  EXPECT_EQ(stat.mode, 0751U);
+  EXPECT_EQ(stat.mtime, (Timespec{-7, 999}));
+}
+
+TEST(Mountinfo, ParsesEscapesAndFindsThePlace) {
+  const auto mounts = parse_mountinfo(
+      "25 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
+      "30 25 0:5 /sub /mnt/a\\040b ro,relatime shared:1 - btrfs /dev/sdb rw,subvol=/sub\n");
+  ASSERT_TRUE(mounts.ok());
+  ASSERT_EQ(mounts->size(), 2U);
+  EXPECT_EQ((*mounts)[1].mount_point, "/mnt/a b");
+  EXPECT_TRUE((*mounts)[1].read_only);
+  const auto place = place_of(*mounts, "/mnt/a b/data");
+  ASSERT_TRUE(place.ok());
+  EXPECT_EQ(place->path, "/sub/data");
+  EXPECT_EQ(place_of(*mounts, "/mnt/other")->path, "/mnt/other");
+  EXPECT_FALSE(parse_mountinfo("nonsense").ok());
+}
+
+TEST(Mountinfo, SeesThisProcess) {
+  EXPECT_FALSE(own_mounts()->empty());
+  EXPECT_FALSE(all_mount_namespaces()->empty());
+}
+
+}  // namespace
+}  // namespace cairn::os

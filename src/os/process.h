@@ -1,0 +1,45 @@
+// A child process with a connected socket as its standard input and output.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "os/fd.h"
+
+namespace cairn::os {
+
+// Move only. The destructor closes the connection and reaps nothing: the child is meant to notice.
+// One thread at a time.
+class Child {
+ public:
+  // Runs argv[0] (an absolute path) in a session of its own, with one end of a socket pair as its
+  // standard input and output; everything else but standard error is closed.
+  static Result<Child> spawn_session(const std::vector<std::string>& argv);
+  Child(Child&&) noexcept = default;
+  Child& operator=(Child&&) noexcept = default;
+
+  [[nodiscard]] const Fd& connection() const { return connection_; }
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  // Waits for the end; the exit code, or 128 + signal. Call once.
+  Result<int> wait();
+
+ private:
+  Child(pid_t pid, Fd connection) : pid_(pid), connection_(std::move(connection)) {}
+  pid_t pid_;
+  Fd connection_;
+};
+
+// Reads one line (without its newline) of at most 64 KiB, waiting timeout_ms at most; nothing at
+// the end of the stream; kUnavailable on the time-out.
+Result<std::optional<std::string>> read_line(const Fd& fd, int timeout_ms);
+
+// The absolute path of the running program.
+Result<std::string> own_program();
+// Tells systemd (sd_notify(3)) where NOTIFY_SOCKET names a socket; does nothing elsewhere.
+void notify_service_manager(const std::string& text);
+
+}  // namespace cairn::os
