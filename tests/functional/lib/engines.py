@@ -130,7 +130,10 @@ class RealDocker(_Engine):
         return self.data_root / "volumes"
 
     def _argv(self) -> list:
+        # A killed engine's helpers may be zombies until init gets to them; dockerd takes a zombie
+        # for a running containerd and waits for it in vain.
         (self.base / "docker.pid").unlink(missing_ok=True)
+        (self.exec_root / "containerd" / "containerd.pid").unlink(missing_ok=True)
         (self.base / "daemon.json").write_text("{}")
         return [
             "/usr/sbin/dockerd",

@@ -34,7 +34,8 @@ def log_tail(path, lines: int = 40) -> str:
         text = Path(path).read_text(errors="replace").splitlines()
     except OSError as error:
         return f"(no log: {error})"
-    return "\n".join(text[-lines:])
+    noise = ("loading plugin", "Subchannel", "[core]", "starting signal loop", "cleanup warnings", "after shim disc")
+    return "\n".join([line for line in text if not any(word in line for word in noise)][-lines:])
 
 
 class Daemon:
