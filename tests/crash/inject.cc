@@ -16,6 +16,15 @@
 namespace cairn::crash {
 namespace {
 
+// From the second line of fdinfo, "flags:" in octal.
+bool appends(pid_t tid, int fd) {
+  std::ifstream in("/proc/" + std::to_string(tid) + "/fdinfo/" + std::to_string(fd));
+  std::string key;
+  std::int64_t position = -1;
+  unsigned flags = 0;
+  return in >> key >> position >> key >> std::oct >> flags && (flags & O_APPEND) != 0;
+}
+
 bool write_needs_space(pid_t tid, const Call& call) {
   std::int64_t offset = -1;
   switch (call.spec->number) {
@@ -32,6 +41,7 @@ bool write_needs_space(pid_t tid, const Call& call) {
       return true;
   }
   struct stat status{};
+  if (appends(tid, static_cast<int>(call.args[0]))) return true;
   if (offset < 0 || stat(call.places[0].link.c_str(), &status) != 0) return true;
   const bool whole = status.st_blocks * 512 >= status.st_size;
   return !whole || offset + call.length > status.st_size;

@@ -1,0 +1,264 @@
+"""The crash harness proves itself: the correct toy passes every cut, each seeded bug is found.
+
+    pytest-3 tests/crash/test_harness.py        (needs cairn_tracer and cairn_crash_toy built)
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from crashlib import (COUNT_ONLY, KILLED, Injection, TracedDaemon, count_calls,  # noqa: E402
+                      for_each_call, run_traced, wait_until)
+from toylib import ToyScenario, check_toy, toy, toy_path  # noqa: E402
+
+SEED = int(os.environ.get("CAIRN_CRASH_SEED", "1"))
+
+
+def shell(script, directory, **options):
+    return run_traced(["sh", "-c", script], cwd=directory, only=[directory], **options)
+
+
+# The tracer.
+
+def test_counts_over_children_and_resolves_paths(tmp_path):
+    run = shell("mkdir d; echo hi > d/x; (mv d/x d/y); ln -s t d/s", tmp_path)
+    assert [call["call"] for call in run.calls][0] == "mkdir"
+    assert [call["n"] for call in run.calls] == list(range(1, run.count + 1))
+    moved = next(call for call in run.calls if call["call"].startswith("rename"))
+    assert moved["paths"] == [str(tmp_path / "d/x"), str(tmp_path / "d/y")]
+
+
+def test_kill_comes_before_the_call_and_after_comes_after(tmp_path):
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    script = "mkdir one; mkdir two"
+    assert shell(script, tmp_path / "before", at=2, do="kill").code == KILLED
+    assert shell(script, tmp_path / "after", at=2, do="kill", after=True).code == KILLED
+    assert sorted(os.listdir(tmp_path / "before")) == ["one"]
+    assert sorted(os.listdir(tmp_path / "after")) == ["one", "two"]
+
+
+@pytest.mark.parametrize("errno_name, text", [("ENOSPC", "No space left"), ("EROFS", "Read-only"),
+                                              ("EIO", "Input/output")])
+def test_error_replaces_the_call(tmp_path, errno_name, text):
+    run = shell("mkdir d || ls", tmp_path, at=1, do=errno_name)
+    assert text in run.stderr and run.fired and run.stdout == ""
+
+
+def test_short_write_moves_half(tmp_path):
+    script = "import os; fd = os.open('f', os.O_CREAT | os.O_WRONLY)\n" \
+             "print(os.write(fd, b'abcdef'), os.writev(fd, [b'gh', b'ij']), " \
+             "os.pwritev(fd, [b'wxyz'], 8))"
+    base = run_traced([sys.executable, "-c", script], cwd=tmp_path, only=[tmp_path])
+    numbers = {call["call"].rstrip("2"): call["n"] for call in base.calls}
+    for call, answer in (("write", "3 4 4"), ("writev", "6 2 4"), ("pwritev", "6 4 2")):
+        run = run_traced([sys.executable, "-c", script], cwd=tmp_path, only=[tmp_path],
+                         at=numbers[call], do="short")
+        assert run.stdout.strip() == answer, call
+
+
+def test_full_disk_refuses_growth_and_lets_the_way_back_pass(tmp_path):
+    (tmp_path / "old").write_text("0123456789")
+    run = shell("echo x >> old; mkdir d; mv old new; dd if=/dev/zero of=new bs=4 count=1 "
+                "conv=notrunc; rm new", tmp_path, at=1, do="full")
+    errors = [call["call"] for call in run.calls if call.get("injected")]
+    assert errors == ["write", "mkdir"] and not os.listdir(tmp_path)
+
+
+THREADS = """
+import os, threading
+def work(n):
+    for i in range(40):
+        fd = os.open(f'{n}.{i}', os.O_CREAT | os.O_WRONLY); os.write(fd, b'x'); os.close(fd)
+        if i % 10 == 0: os.posix_spawn('/bin/true', ['true'], {})
+ts = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+[t.start() for t in ts]; [t.join() for t in ts]
+while True:
+    try: os.wait()
+    except ChildProcessError: break
+"""
+
+
+def test_one_counter_over_threads_and_spawned_children(tmp_path):
+    argv = [sys.executable, "-c", THREADS]
+    assert count_calls(argv, cwd=tmp_path, only=[tmp_path]) == 480
+    run = run_traced(argv, cwd=tmp_path, only=[tmp_path], at=77, do="kill")
+    assert run.code == KILLED and run.count == 77
+
+
+def test_only_named_threads_count(tmp_path):
+    script = "echo 1 > a; python3 -c 'open(\"b\",\"w\").write(\"x\")'"
+    whole = shell(script, tmp_path).count
+    named = shell(script, tmp_path, comms=["sh"])
+    assert 0 < named.count < whole and {call["comm"] for call in named.calls} == {"sh"}
+
+
+def test_io_uring_is_refused(tmp_path):
+    script = "import ctypes; c = ctypes.CDLL(None, use_errno=True); c.syscall(425, 1, 0); " \
+             "print(ctypes.get_errno())"
+    assert run_traced([sys.executable, "-c", script], cwd=tmp_path).stdout.strip() == "38"
+
+
+def test_exit_codes_and_signals_pass_through(tmp_path):
+    assert shell("exit 7", tmp_path).code == 7
+    with TracedDaemon(["sh", "-c", "trap 'exit 3' TERM; : > ready; while :; do sleep 0.02; done"],
+                      cwd=tmp_path) as daemon:
+        wait_until((tmp_path / "ready").exists, "the trap")
+        assert daemon.stop() == 3
+
+
+def test_stop_and_continue_pass_through(tmp_path):
+    script = "echo $$ > pid; kill -STOP $$; mkdir b"
+    with TracedDaemon(["sh", "-c", script], cwd=tmp_path, only=[tmp_path]) as daemon:
+        pid = tmp_path / "pid"
+        wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), "the pid")
+        child = int(pid.read_text())
+        # Under ptrace a stopped group shows as traced; what counts is that it stays and comes back.
+        wait_until(lambda: process_state(child) in "tT", "the stop")
+        assert not (tmp_path / "b").exists()
+        os.kill(child, signal.SIGCONT)
+        assert daemon.wait() == 0 and (tmp_path / "b").exists()
+
+
+def process_state(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0]
+
+
+RESTART = """
+import os, signal, socket, sys
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.siginterrupt(signal.SIGALRM, False)
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+s.sendall(b'x' * 2000000)
+"""
+
+
+def test_a_restarted_call_counts_once_and_sockets_count_by_path(tmp_path):
+    path = str(tmp_path / "engine.sock")
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+
+    def drain():
+        connection, _ = server.accept()
+        time.sleep(0.3)
+        while connection.recv(1 << 16):
+            pass
+    reader = threading.Thread(target=drain)
+    reader.start()
+    run = run_traced([sys.executable, "-c", RESTART, path], only=[path])
+    reader.join()
+    assert run.calls[0]["call"] == "connect" and run.calls[0]["paths"] == [path]
+    sent = [call["result"] for call in run.calls[1:]]
+    assert all(call["call"] == "sendto" for call in run.calls[1:])
+    assert sum(sent) == 2000000 and all(result > 0 for result in sent)
+
+
+def test_a_spared_child_in_its_own_session_outlives_the_kill(tmp_path):
+    watcher = tmp_path / "watcher"
+    watcher.write_text("#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.01; done; echo alive > seen\n")
+    watcher.chmod(0o755)
+    script = "setsid ./watcher </dev/null >/dev/null 2>&1 & " \
+             "while ! grep -q watcher /proc/$!/comm; do sleep 0.01; done; mkdir a; mkdir b"
+    run = shell(script, tmp_path, at=2, do="kill", spare=["watcher"])
+    assert run.code == KILLED and not (tmp_path / "b").exists()
+    (tmp_path / "go").touch()
+    wait_until(lambda: (tmp_path / "seen").exists() and (tmp_path / "seen").read_text() != "",
+               "the watcher's file")
+
+
+def test_the_hook_sees_the_stopped_tree(tmp_path):
+    hook = f"ls {tmp_path} > {tmp_path}.seen; kill -0 $CAIRN_TRACER_PID"
+    run = shell("mkdir one; mkdir two", tmp_path, at=2, do="kill", hook=hook)
+    assert run.killed and "hook failed" not in run.stderr
+    assert open(f"{tmp_path}.seen").read().split() == ["one"]
+
+
+DAEMON = """
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX); s.bind('sock'); s.listen()
+os.mkdir('before')
+while True:
+    c, _ = s.accept()
+    word = c.recv(10).decode()
+    try: os.mkdir(word); os.mkdir(word + '2')
+    except OSError as e: c.sendall(str(e.errno).encode())
+    else: c.sendall(b'ok')
+    c.close()
+"""
+
+
+def ask(path, word):
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(word.encode())
+        return client.recv(10).decode()
+
+
+def test_a_daemon_is_armed_for_one_operation(tmp_path):
+    only = [tmp_path / name for name in ("a", "a2", "b", "b2", "c", "c2")]
+    with TracedDaemon([sys.executable, "-c", DAEMON], cwd=tmp_path, only=only) as daemon:
+        wait_until((tmp_path / "before").exists, "the daemon")
+        assert ask(tmp_path / "sock", "x") == "ok" and daemon.count() == 0
+        daemon.arm()
+        assert ask(tmp_path / "sock", "a") == "ok"
+        assert daemon.count() == 2
+        daemon.arm(Injection("ENOSPC", 2))
+        assert ask(tmp_path / "sock", "b") == "28"
+        assert daemon.disarm()["fired"] == 1
+        daemon.arm(Injection("kill", 2))
+        assert ask(tmp_path / "sock", "c") == ""
+        assert daemon.wait() == KILLED
+        assert (tmp_path / "c").exists() and not (tmp_path / "c2").exists()
+
+
+# The loops over every call.
+
+@pytest.fixture(name="scenario")
+def scenario_factory():
+    made = []
+
+    def make(verb, bug="none"):
+        made.append(ToyScenario(verb, bug))
+        return made[-1]
+    yield make
+    for scenario in made:
+        scenario.close()
+
+
+@pytest.mark.parametrize("verb", ["publish", "restore"])
+def test_correct_toy_passes_every_call(scenario, verb):
+    report = for_each_call(scenario(verb), ("kill", "ENOSPC", "EIO", "short", "full"), seed=SEED,
+                           recovery_crashes=40)
+    report.require_ok()
+    assert report.inside == 40 or verb == "publish"
+
+
+KILL_BUGS = [
+    ("restore", "blind-exchange", "kill"),
+    ("restore", "commit-early", "kill"),
+    ("restore", "ack-early", "kill"),
+    ("restore", "delete-early", "kill"),
+    ("restore", "forget-resume", "kill"),
+    ("restore", "ignore-write-error", "ENOSPC"),
+    ("restore", "ignore-short-write", "short"),
+    ("restore", "ignore-sync-error", "EIO"),
+    ("publish", "row-early", "kill"),
+    ("publish", "ignore-short-write", "short"),
+]
+
+
+@pytest.mark.parametrize("verb, bug, mode", KILL_BUGS)
+def test_bug_is_caught_by_the_loop(scenario, verb, bug, mode):
+    report = for_each_call(scenario(verb, bug), (mode,), seed=SEED, stop_at_first=True)
+    assert report.failures, f"{bug} was not caught"
