@@ -1,0 +1,52 @@
+// Restorer: writes a stored tree into directories. The tree is not trusted: names are checked,
+// links are never followed, every blob is verified, and nothing outside the targets is touched.
+#pragma once
+
+#include <cstdint>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "os/dir.h"
+#include "repository/repository.h"
+#include "repository/snapshot.h"
+
+namespace cairn::repository {
+
+struct RestoreTarget {
+  std::string path;              // absolute, within the snapshot: volume_path(index), "/srv/data"
+  const os::Dir* dir = nullptr;  // an empty directory; gets the stored root's metadata too
+};
+
+struct RestoreStats {
+  std::uint64_t bytes = 0;    // of regular files
+  std::uint64_t entries = 0;  // all, with the roots
+  std::uint64_t sockets_skipped = 0;
+};
+
+// Makes each target an exact copy: content, holes, owners, modes, extended attributes, times, hard
+// links, devices. Does not sync: the caller does (syncfs). On failure the targets hold some of it,
+// to be removed by the caller. kNotFound: no such path in the snapshot. kCorrupt: damaged or
+// malformed data. kNoSpace, kCancelled.
+Result<RestoreStats> restore(Repository& repository,
+                             const Id& snapshot,
+                             const std::vector<RestoreTarget>& targets,
+                             Progress& progress,
+                             std::stop_token stop);
+
+// What a restore of path would write, without reading file contents.
+struct StoredSize {
+  std::uint64_t bytes = 0;
+  std::uint64_t entries = 0;
+};
+Result<StoredSize> measure(Repository& repository, const Id& snapshot, const std::string& path);
+
+// A small file of a snapshot. kNotFound; kInvalid where it is larger than max_bytes or no file.
+Result<std::string> read_file(Repository& repository,
+                              const Id& snapshot,
+                              const std::string& path,
+                              std::size_t max_bytes);
+
+}  // namespace cairn::repository
