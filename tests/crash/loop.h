@@ -29,6 +29,7 @@ struct Options {
   std::vector<std::string> spare_comms;
   Plan plan;
   bool armed = true;
+  int cpu = -1;            // run everything on this processor, -1: anywhere
   sigset_t signal_mask{};  // what the program starts with; the tracer blocks more while starting
 };
 
