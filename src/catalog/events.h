@@ -17,7 +17,8 @@ class Store;
 
 inline constexpr std::int64_t kEventsMax = 50'000;
 inline constexpr std::int64_t kEventsPerListMax = 1'000;
-inline constexpr std::size_t kEventTextBytesMax = 16 * 1024;  // message; longer ones are cut
+inline constexpr std::size_t kEventMessageBytesMax = 4 * 1024;  // longer ones are cut
+inline constexpr std::size_t kEventDataBytesMax = 64 * 1024;    // longer ones are kInvalid
 
 struct Event {
   std::int64_t id = 0;       // rises with every event, never reused; set by append
@@ -55,7 +56,7 @@ class EventTable {
   Store& store_;
   std::mutex mutex_;
   std::condition_variable_any appended_;
-  std::int64_t newest_ = 0;  // guarded by mutex_: the newest id this process appended
+  std::uint64_t appends_ = 0;  // guarded by mutex_: how many this process made
 };
 
 }  // namespace cairn::catalog

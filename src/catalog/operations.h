@@ -24,7 +24,7 @@ inline constexpr std::size_t kOperationsRunningMax = 64;
 inline constexpr std::int64_t kOperationsFinishedMax = 2'000;  // rows kept
 inline constexpr std::size_t kOperationWarningsMax = 200;
 inline constexpr std::int64_t kOperationsPerListMax = 1'000;
-inline constexpr std::int64_t kProgressWriteInterval_ms = 500;
+inline constexpr std::int64_t kProgressWriteIntervalMs = 500;
 
 struct OperationRow {
   std::string id;    // op_...
@@ -51,6 +51,9 @@ class OperationTable {
 
   Status insert(const OperationRow& row);  // trims finished rows past kOperationsFinishedMax
   Status update(const OperationRow& row);  // kNotFound
+  // Writes phase, counts and warnings of a row that is still kRunning, without a sync: for people
+  // who look after a crash.
+  Status note_progress(const OperationRow& row);
   Result<std::optional<OperationRow>> find(const std::string& id);
   // Newest first; of one workload, or of all (empty id).
   Result<std::vector<OperationRow>> list(const std::string& workload_id, std::int64_t limit);
@@ -65,10 +68,12 @@ class OperationTable {
 class OperationContext : public Progress {
  public:
   [[nodiscard]] virtual const std::string& id() const = 0;
-  // Asked to stop by cancel() or by the daemon's end.
+  // Asked to stop by cancel(), or by the daemon's end; never after forbid_cancel().
   [[nodiscard]] virtual std::stop_token stop_token() const = 0;
+  // The daemon ends. For bodies past forbid_cancel() that may leave the rest to the recovery.
+  [[nodiscard]] virtual std::stop_token ending_token() const = 0;
   // From now on cancel() is refused (the operation passed its point of no return). kCancelled when
-  // somebody cancelled it just before: the body must then go back, not on.
+  // it was asked to stop just before: the body must then go back, not on.
   virtual Status forbid_cancel() = 0;
 };
 
@@ -114,7 +119,8 @@ class Operations {
   // kNotFound.
   Result<Change> wait_change(const std::string& id, std::uint64_t version, std::int64_t timeout_ms);
 
-  // No new operations, and all running bodies are asked to stop. Does not wait.
+  // No new operations, and all running bodies are asked to stop (ending_token() too). Does not
+  // wait.
   void begin_shutdown();
   // Number of bodies that run now.
   [[nodiscard]] std::size_t running() const;
