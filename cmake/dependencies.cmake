@@ -10,3 +10,10 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 find_package(CLI11 REQUIRED)
+find_package(Boost 1.81 REQUIRED)
+# Asio and Beast are compiled once, in src/api/asio.cc.
+add_library(cairn_boost INTERFACE)
+target_link_libraries(cairn_boost INTERFACE Boost::headers Threads::Threads)
+target_compile_definitions(cairn_boost INTERFACE BOOST_ASIO_SEPARATE_COMPILATION
+  BOOST_BEAST_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_CONCEPTS)
+find_package(tomlplusplus REQUIRED)
