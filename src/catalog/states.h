@@ -9,7 +9,11 @@
 namespace cairn::catalog {
 
 // What the owner wants of a workload, whatever it does now.
-enum class Desired { kRunning, kStopped };
+enum class Desired {
+  kRunning,
+  kStopped,
+  kRemoved,  // being removed: durable before the first container goes, so that a crash goes on
+};
 
 enum class ReleaseState {
   kDeploying,
