@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import sys
 from pathlib import Path
 
@@ -215,6 +214,9 @@ class FakeDocker(_Engine):
                 continue
         return [pid for pid in found if os.path.exists(f"/proc/{pid}")]
 
+    def _spawners(self) -> list[int]:
+        return [pid for pid in process.pids_naming(self.data_root) if pid != self.pid]
+
     def kill(self, containers: bool = False) -> None:
         """SIGKILL of the engine; its containers go on unless `containers`."""
         self.daemon.kill()
@@ -222,38 +224,24 @@ class FakeDocker(_Engine):
             self._end_containers()
 
     def _end_containers(self) -> None:
-        # The spawners carry the root on their command line; each ends once its containers have.
-        pids = self.container_pids()
-        process.signal_pids(pids)
-        for pid in pids:
-            self._thaw(pid)
-        process.wait_gone(pids)
-
-    @staticmethod
-    def _thaw(pid: int) -> None:
-        try:
-            for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-                _, controllers, path = line.split(":", 2)
-                if controllers == "freezer":
-                    Path(f"/sys/fs/cgroup/freezer{path}/freezer.state").write_text("THAWED")
-        except OSError:
-            pass
+        # The spawner first, as the real engine's shims: it would otherwise record the exits.
+        spawners = self._spawners()
+        inits = self.container_pids()
+        process.signal_pids(spawners)
+        process.signal_pids(inits)
+        process.wait_gone(spawners + inits)
 
     def _end_processes(self) -> None:
         if self.daemon is not None:
             self.daemon.kill()
-        self._end_containers()
-        left = process.pids_naming(self.data_root)
-        try:
-            process.wait_gone(left, 5)
-        except AssertionError:
-            process.signal_pids(left, signal.SIGKILL)
-            process.wait_gone(left)
+            self._end_containers()
         for state in (self.data_root / "containers").glob("*/cgroup"):
-            try:
-                os.rmdir(state.read_text())
-            except OSError:
-                pass
+            group = Path(state.read_text())
+            for directory in (group, group.parent):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass
 
     # -- what only the fake offers: faults, calls, images that need no push ---------
 

@@ -1,0 +1,71 @@
+"""The engine's side of spawner.py: starts it, sends requests, hands out its events. Thread-safe."""
+
+import array
+import itertools
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+
+
+class SpawnError(Exception):
+    def __init__(self, kind, message):
+        super().__init__(message)
+        self.kind, self.message = kind, message
+
+
+class SpawnClient:
+    def __init__(self, root, on_exit):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawner.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-IS", script, root, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
+        )
+        theirs.close()
+        with open(os.path.join(root, "spawner.pid"), "w") as file:
+            file.write(str(self.process.pid))
+        self.channel = ours
+        self.on_exit = on_exit
+        self.numbers = itertools.count(1)
+        self.waiting = {}
+        self.exits = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._deliver, daemon=True).start()
+
+    def call(self, op, fds=(), **spec):
+        """One request; the answer, or SpawnError."""
+        number = next(self.numbers)
+        slot = {"done": threading.Event()}
+        self.waiting[number] = slot
+        data = json.dumps({"op": op, "seq": number, **spec}).encode()
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.channel.sendmsg([data], ancillary)
+        slot["done"].wait()
+        answer = slot["answer"]
+        if "error" in answer:
+            raise SpawnError(answer["kind"], answer["error"])
+        return answer
+
+    def _read(self):
+        while data := self.channel.recv(1 << 20):
+            message = json.loads(data)
+            if message["op"] == "answer":
+                slot = self.waiting.pop(message["seq"])
+                slot["answer"] = message
+                slot["done"].set()
+            else:
+                self.exits.put(message)
+        for slot in list(self.waiting.values()):
+            slot["answer"] = {"kind": "os", "error": "the spawner has ended"}
+            slot["done"].set()
+
+    def _deliver(self):
+        while True:
+            message = self.exits.get()
+            self.on_exit(message["key"], message["pid"], message["code"])
