@@ -73,6 +73,7 @@ class BodyReader {
   BodyReader(Phase phase, std::uint64_t left) : phase_(phase), left_(left) {}
   Status take_line(std::string_view& bytes, bool& whole);
   Status chunk_size();
+  Status end_line();
   Phase phase_;
   std::uint64_t left_;
   std::size_t trailer_bytes_ = 0;

@@ -32,10 +32,13 @@ class Patience {
   enum class Ready { kRead, kWrite };
   // Returns when the socket is ready (or broken: the next call on it tells).
   [[nodiscard]] Status wait(const Fd& socket, Ready ready) const;
+  // Sleeps ms milliseconds, less where the deadline is nearer (then it is kUnavailable).
+  [[nodiscard]] Status nap(int ms) const;
 
  private:
   struct Alarm;
   Patience(std::int64_t deadline_ms, std::unique_ptr<Alarm> alarm);
+  [[nodiscard]] Status wait_fd(int fd, short events, std::int64_t deadline_ms) const;
   std::int64_t deadline_ms_;
   std::unique_ptr<Alarm> alarm_;
 };
