@@ -39,6 +39,7 @@ from crashlib import Injection, run_traced
 # XFS_IOC_GOINGDOWN and EXT4_IOC_SHUTDOWN are one number, _IOR('X', 125, u32); 2 is NOLOGFLUSH.
 SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
+BLKFLSBUF = 0x1261
 
 # Replacing by rename would be flushed by ext4 on its own, and a five-second commit would make
 # cuts depend on the clock: both hide what the tests look for.
@@ -89,6 +90,9 @@ class LoopDisk:
 
     def _mount(self):
         self._device = _run("losetup", "-f", "--show", self._image)
+        # The device was another image a moment ago: nothing of that one may be read.
+        with open(self._device, "rb") as device:
+            fcntl.ioctl(device, BLKFLSBUF)
         options = ["-o", self.options] if self.options else []
         _run("mount", "-t", self.kind, *options, self._device, self.path)
         self._mounted = True
@@ -174,6 +178,8 @@ def copy_command(source, target):
 
 
 def copy_image(source, target):
+    """Never over the old file: a loop device is let go late and may still write to that one."""
+    Path(target).unlink(missing_ok=True)
     subprocess.run(["sh", "-c", copy_command(source, target)], check=True)
 
 

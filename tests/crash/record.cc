@@ -170,13 +170,18 @@ void Recorder::inventory(const std::string& root) {
 
 RecordedCall Recorder::before(const Call& call) const {
   RecordedCall seen;
+  // What was said before a cut is what the cut must not take back.
+  const bool socket = call.target == Target::kSocket;
+  const bool output = call.spec->kind == Class::kData && call.target == Target::kOther &&
+                      call.args[0] == STDOUT_FILENO;
+  const bool said = socket || output;
   const bool whole_system = call.spec->number == SYS_sync || call.spec->number == SYS_syncfs;
   const bool below =
       call.target == Target::kFile &&
       std::any_of(call.places.begin(), call.places.end(),
                   [this](const Place& place) { return is_below(place.path, roots_); });
-  seen.wanted = whole_system || below;
-  if (!seen.wanted) return seen;
+  seen.wanted = whole_system || below || said;
+  if (!seen.wanted || said) return seen;
   for (const Place& place : call.places) {
     seen.parents.push_back(place.is_fd ? "" : identity(place.link, Follow::kYes));
     seen.children.push_back(identity(place.reach(), place.is_fd ? Follow::kYes : follows(call)));
@@ -191,6 +196,9 @@ void Recorder::after(pid_t tid,
                      std::int64_t result,
                      std::uint64_t number) {
   if (call.spec->kind == Class::kMap ? result > -4096 && result < 0 : result < 0) return;
+  if (call.target != Target::kFile && call.spec->kind != Class::kMap) {
+    return record_said(tid, call, result, number);
+  }
   switch (call.spec->kind) {
     case Class::kOpen:
       return record_open(tid, call, seen, result, number);
@@ -246,6 +254,20 @@ void Recorder::after(pid_t tid,
     return record_state(call, seen, number);
   }
   record_names(tid, call, seen, number);
+}
+
+void Recorder::record_said(pid_t tid, const Call& call, std::int64_t result, std::uint64_t number) {
+  const bool socket = call.target == Target::kSocket;
+  JsonLine line = event(socket ? "send" : "output", number);
+  if (socket) {
+    line.field("path", call.places[0].path);
+    line.field("len", result);
+  } else {
+    std::string text(std::min<std::size_t>(static_cast<std::size_t>(result), kCopyBytes), '\0');
+    if (call.spec->number == SYS_write) read_memory(tid, call.args[1], text.data(), text.size());
+    line.field("text", text);
+  }
+  write_event(line);
 }
 
 void Recorder::record_open(pid_t tid,

@@ -45,6 +45,7 @@ class Recorder {
  private:
   void inventory(const std::string& root);
   void write_event(JsonLine& line);
+  void record_said(pid_t tid, const Call& call, std::int64_t result, std::uint64_t number);
   void record_open(pid_t tid,
                    const Call& call,
                    const RecordedCall& seen,

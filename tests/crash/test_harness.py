@@ -4,19 +4,21 @@
 """
 
 import os
+import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from crashlib import (COUNT_ONLY, KILLED, Injection, TracedDaemon, count_calls,  # noqa: E402
+from crashlib import (KILLED, Injection, TracedDaemon, count_calls,  # noqa: E402
                       for_each_call, run_traced, wait_until)
+from powerloss import for_each_state, record  # noqa: E402
 from toylib import ToyScenario, check_toy, toy, toy_path  # noqa: E402
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", "1"))
@@ -261,4 +263,42 @@ KILL_BUGS = [
 @pytest.mark.parametrize("verb, bug, mode", KILL_BUGS)
 def test_bug_is_caught_by_the_loop(scenario, verb, bug, mode):
     report = for_each_call(scenario(verb, bug), (mode,), seed=SEED, stop_at_first=True)
+    assert report.failures, f"{bug} was not caught"
+
+
+# Power loss by the model.
+
+def power_loss(tmp_path, verb, bug="none", **options):
+    root = Path("/dev/shm") / f"crash-power.{os.getpid()}"
+    target = tmp_path / "state"
+    try:
+        toy("init", root)
+        recording, run = record([toy_path(), verb, root, bug], [root], tmp_path / "recording")
+        assert run.code == 0 and not recording.unsupported
+
+        def recover(base):
+            toy("recover", base + str(root), bug)
+
+        def check(base, state):
+            check_toy(Path(base + str(root)), state.acknowledged("done"), verb)
+        target.mkdir()
+        return for_each_state(recording, target, recover, check, seed=SEED, **options)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.mark.parametrize("verb", ["publish", "restore"])
+def test_correct_toy_survives_every_power_loss(tmp_path, verb):
+    report = power_loss(tmp_path, verb, random_states=2)
+    report.require_ok()
+    assert report.counts["power loss"] > (5 if verb == "publish" else 60)
+
+
+@pytest.mark.parametrize("verb, bug", [
+    ("restore", "no-file-sync"), ("restore", "no-dir-sync"), ("restore", "no-journal-dir-sync"),
+    ("restore", "no-parent-sync"), ("restore", "no-state-sync"), ("restore", "commit-early"),
+    ("publish", "no-row-sync"), ("publish", "no-publish-file-sync"),
+    ("publish", "no-publish-dir-sync"), ("publish", "row-early")])
+def test_bug_is_caught_by_the_model(tmp_path, verb, bug):
+    report = power_loss(tmp_path, verb, bug, stop_at_first=True)
     assert report.failures, f"{bug} was not caught"

@@ -189,7 +189,17 @@ void go_back(const std::string& root) {
   }
 }
 
+// A row that was being written may be a torn one.
+void repair_catalog(const std::string& root) {
+  const std::string rows = read_text(root + "/catalog");
+  if (rows.empty() || rows == "x\n") return;
+  const int fd = open_or_fail(root + "/catalog", O_WRONLY | O_TRUNC);
+  sync_fd(fd, "catalog");
+  close(fd);
+}
+
 void recover(const std::string& root) {
+  repair_catalog(root);
   const std::string state = read_text(root + "/journal/op");
   if (state == kExchanging) go_back(root);
   remove_tree(root + "/journal/op.tmp");
