@@ -161,36 +161,40 @@ class TracedDaemon:
         ... wait until it serves ...
         daemon.arm(Injection("kill", 12)); run one CLI operation; daemon.wait()
 
-    `only` may hold the path of a socket: calls on connections to it are counted then.
+    `only` may hold the path of a socket: calls on connections to it are counted then. `hook` is a
+    shell command for the moment before a kill (LoopDisk.hook()). With armed=True counting starts
+    at once: for crashes inside a recovery.
     """
 
-    def __init__(self, argv, *, only=(), comms=(), spare=(), env=None, cwd=None, stdout=None,
-                 stderr=None, record=None):
+    def __init__(self, argv, injection=COUNT_ONLY, *, only=(), comms=(), spare=(), env=None,
+                 cwd=None, stdout=None, stderr=None, record=None, hook="", armed=False):
         self._scratch = tempfile.mkdtemp(prefix="crash-daemon.")
         self.log = Path(self._scratch) / "log"
         control = Path(self._scratch) / "control"
         command = [tracer_path(), *tracer_options(self.log, only, comms, spare, control, record),
-                   "--", *map(str, argv)]
+                   *injection.options(), *(["--hook", hook] if hook else []),
+                   *(["--armed"] if armed else []), "--", *map(str, argv)]
         self.process = subprocess.Popen(command, env={**os.environ, **(env or {})}, cwd=cwd,
                                         stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
         self._socket = socket.socket(socket.AF_UNIX)
-        wait_until(lambda: self._connect(control), "the tracer's control socket",
-                   alive=lambda: self.process.poll() is None)
-        self._lines = self._socket.makefile("r")
+        self._lines = None
+        wait_until(lambda: self._connect(control) or not self.alive, "the tracer's control socket")
 
     def _connect(self, path):
+        """False until the tracer listens; a program that is over at once never gets that far."""
         try:
             self._socket.connect(str(path))
-            return True
         except (FileNotFoundError, ConnectionRefusedError):
             return False
+        self._lines = self._socket.makefile("r")
+        return True
 
     def command(self, line):
         """Sends one control line; the answer as a dictionary of numbers, None when the tracer is
         gone."""
         try:
             self._socket.sendall(line.encode() + b"\n")
-            answer = self._lines.readline()
+            answer = self._lines.readline() if self._lines else ""
         except OSError:
             return None
         if not answer:
@@ -232,6 +236,18 @@ class TracedDaemon:
         """What the log says, as a Run."""
         calls, count = read_log(self.log) if self.log.exists() else ([], 0)
         return Run(self.process.poll() or 0, count, calls)
+
+    def end(self, grace_s=2):
+        """After the operation: what follows runs undisturbed. Waits for a kill that is under
+        way, else stops the daemon; a Run."""
+        answer = self.disarm()
+        if answer is None or not self.alive:
+            self.wait()
+        elif self.run().killed:
+            self.wait(grace_s + 60)
+        else:
+            self.stop()
+        return self.run()
 
     def close(self):
         if self.alive:
@@ -302,7 +318,7 @@ class Failure:
 
     def __str__(self):
         nested = f", then {self.inside} of the recovery" if self.inside.at else ""
-        return f"{self.injection}{nested}: {self.error}"
+        return f"{self.injection}{nested}: {' '.join(self.error.split())}"
 
 
 @dataclass

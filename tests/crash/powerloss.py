@@ -141,14 +141,21 @@ class Recording:
             entry = self._decoded(line)
             path, inode = entry["path"], entry["ino"]
             by_path[path] = inode
+            parent, name = os.path.split(path)
+            if path not in roots and parent not in by_path:
+                continue  # a watched socket outside the recorded directories
             self.inodes.setdefault(inode, Inode(
                 entry["kind"], entry["mode"], entry["uid"], entry["gid"], entry["mtime_ns"],
                 entry.get("target", ""), self.directory / "start" / path.lstrip("/")))
-            parent, name = os.path.split(path)
             if path in roots:
                 self.roots[path] = inode
             else:
                 self.start.put((by_path[parent], name), inode)
+
+    def armed_cuts(self):
+        """The cuts from the first counted call to the end: leaves out a daemon's start."""
+        counted = [index for index, event in enumerate(self.events) if event["n"] > 0]
+        return range(counted[0], len(self.events) + 1) if counted else range(0)
 
     def data(self, change):
         with open(self.directory / "data", "rb") as data:
@@ -156,9 +163,10 @@ class Recording:
             return data.read(change.event["len"])
 
 
-def record(argv, roots, directory, **options):
-    """Copies the roots, runs argv under the recording tracer; (Recording, Run). The directory must
-    lie outside the roots."""
+def prepare_recording(roots, directory):
+    """Copies the roots as they are before the run into the recording's directory, which must lie
+    outside them. For a daemon: then TracedDaemon(..., only=[*roots, socket], record=directory),
+    and Recording(directory) after its end. Returns the real paths of the roots."""
     directory = Path(directory)
     roots = [os.path.realpath(root) for root in roots]
     for root in roots:
@@ -166,6 +174,12 @@ def record(argv, roots, directory, **options):
         copy.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", "--reflink=auto", root, str(copy)], check=True)
     (directory / "roots.json").write_text(json.dumps(roots))
+    return roots
+
+
+def record(argv, roots, directory, **options):
+    """Runs argv to its end under the recording tracer; (Recording, Run)."""
+    roots = prepare_recording(roots, directory)
     run = run_traced(argv, only=roots, record=directory, **options)
     return Recording(directory), run
 
@@ -481,15 +495,16 @@ def generate(recording, seed, random_states=3, modes=("posix", "journal"), cuts=
 
 
 def for_each_state(recording, target, recover, check, seed=None, random_states=3,
-                   modes=("posix", "journal"), sample=None, budget_s=None, stop_at_first=False):
+                   modes=("posix", "journal"), cuts=None, sample=None, budget_s=None,
+                   stop_at_first=False):
     """Materialises every state, calls recover(base) and check(base, state), where base is the
     directory that stands for "/" ("" with target=None: over the real places). Returns a Report.
-    sample takes so many cuts at random."""
+    cuts limits the cuts (recording.armed_cuts()); sample takes so many of them at random."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     report = Report(seed, {"power loss": 0}, calls=len(recording.events))
-    cuts = None
-    if sample is not None and sample < len(recording.events) + 1:
-        cuts = sorted(random.Random(seed).sample(range(len(recording.events) + 1), sample))
+    cuts = range(len(recording.events) + 1) if cuts is None else cuts
+    if sample is not None and sample < len(cuts):
+        cuts = sorted(random.Random(seed).sample(list(cuts), sample))
     deadline = time.monotonic() + budget_s if budget_s else None
     base = "" if target is None else str(target)
     for state in generate(recording, seed, random_states, modes, cuts):

@@ -131,7 +131,10 @@ Recorder::Recorder(const std::string& directory, const std::vector<std::string>&
   fs::create_directories(directory, ignored);
   events_fd_ = create_file(directory + "/start.jsonl");
   if (events_fd_ >= 0) {
-    for (const std::string& root : roots_) inventory(root);
+    for (const std::string& root : roots_) {
+      // The prefixes may hold sockets, whose traffic counts.
+      if (fs::is_directory(root, ignored)) inventory(root);
+    }
     close(events_fd_);
   }
   events_fd_ = create_file(directory + "/events.jsonl");

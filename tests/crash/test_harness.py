@@ -4,6 +4,7 @@
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,7 +19,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from crashlib import (KILLED, Injection, TracedDaemon, count_calls,  # noqa: E402
                       for_each_call, run_traced, wait_until)
-from powerloss import for_each_state, record  # noqa: E402
+from daemonlib import DaemonScenario  # noqa: E402
+from powerloss import Generator, for_each_state, record  # noqa: E402
 from toylib import ToyScenario, check_toy, toy, toy_path  # noqa: E402
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", "1"))
@@ -302,3 +304,135 @@ def test_correct_toy_survives_every_power_loss(tmp_path, verb):
 def test_bug_is_caught_by_the_model(tmp_path, verb, bug):
     report = power_loss(tmp_path, verb, bug, stop_at_first=True)
     assert report.failures, f"{bug} was not caught"
+
+
+EVERYTHING = """
+import ctypes, os, sqlite3, sys
+os.chdir(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+def exchange(a, b): assert libc.renameat2(-100, a.encode(), -100, b.encode(), 2) == 0
+os.makedirs('d/e'); os.mkdir('gone')
+fd = os.open('d', os.O_TMPFILE | os.O_WRONLY, 0o640); os.write(fd, b'unnamed' * 999)
+assert libc.linkat(-100, b'/proc/self/fd/%d' % fd, -100, b'd/named', 0x400) == 0; os.close(fd)
+with open('d/appended', 'w') as f: f.write('one')
+with open('d/appended', 'a') as f: f.write('two'); f.flush(); f.write('three')
+fd = os.open('d/holes', os.O_CREAT | os.O_RDWR); os.pwrite(fd, b'far', 100000); os.ftruncate(fd, 150000)
+os.posix_fallocate(fd, 0, 200000); os.writev(fd, [b'ab', b'cd']); os.pwritev(fd, [b'x', b'yz'], 50)
+out = os.open('d/copied', os.O_CREAT | os.O_RDWR)
+os.copy_file_range(fd, out, 150, 0, 0); os.sendfile(out, fd, 0, 100); os.close(fd); os.close(out)
+os.symlink('../d/e', 'd/link'); os.link('d/appended', 'hard'); os.rename('start', 'd/moved')
+os.setxattr('d/named', 'user.k', b'v\\xff'); os.chmod('d/named', 0o4711); os.chown('d', 12, 34)
+os.utime('hard', ns=(5, 1234567890123456789)); os.rmdir('gone')
+with open('d/over', 'w') as f: f.write('over')
+os.replace('d/over', 'replaced'); os.truncate('cut', 3); open('emptied', 'w').close()
+exchange('d', 'other'); exchange('other/e', 'other/link')
+os.unlink('removed'); os.chdir('d'); open('na\\u00efve name\\n', 'w').close(); os.chdir('..')
+db = sqlite3.connect('db'); db.execute('pragma journal_mode=wal'); db.execute('create table t(a)')
+for i in range(50): db.execute('insert into t values (?)', ('x' * 300,)); db.commit()
+print(db.execute('select count(*) from t').fetchone()); db.close()
+"""
+
+
+def describe(root):
+    """Everything about a tree that a restart could see."""
+    found = {}
+    for directory, names, files in os.walk(root):
+        for name in [".", *names, *files]:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            kind = status.st_mode >> 12
+            text = ""
+            if kind == 8:
+                text = Path(path).read_bytes()
+            elif kind == 10:
+                text = os.readlink(path)
+            xattrs = {key: os.getxattr(path, key, follow_symlinks=False)
+                      for key in os.listxattr(path, follow_symlinks=False)}
+            links = status.st_nlink if kind == 8 else 0
+            mtime = status.st_mtime_ns if name == "hard" else 0
+            found[os.path.relpath(path, root)] = (status.st_mode, status.st_uid, status.st_gid,
+                                                  links, mtime, text, xattrs)
+    return found
+
+
+def test_a_recording_replays_to_the_real_tree(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("start", "replaced", "cut", "emptied", "removed"):
+        (root / name).write_text(name * 100)
+    (root / "other").mkdir()
+    recording, run = record([sys.executable, "-c", EVERYTHING, root], [root], tmp_path / "rec")
+    assert run.code == 0 and run.stdout == "(50,)\n", run.stderr
+    assert not recording.unsupported
+    built = tmp_path / "built" / str(root).lstrip("/")
+    whole = next(state for state in Generator(recording, len(recording.events),
+                                              random.Random(1)).states(0, ("posix",))
+                 if state.label == "everything")
+    whole.materialise(tmp_path / "built")
+    assert describe(built) == describe(root)
+
+
+# Daemons.
+
+PAIR_DAEMON = """
+import os, signal, socket, sys
+os.chdir(sys.argv[1]); bug = sys.argv[2]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def undo():
+    for name in ('one', 'two', 'journal'):
+        if os.path.exists(name): os.rmdir(name)
+if os.path.exists('journal') and bug != 'no-recovery': undo()
+if os.path.exists('sock'): os.unlink('sock')
+s = socket.socket(socket.AF_UNIX); s.bind('sock'); s.listen()
+while True:
+    c, _ = s.accept()
+    word = c.recv(10)
+    try:
+        if word == b'pair':
+            for name in ('journal', 'one', 'two'): os.mkdir(name)
+            os.rmdir('journal')
+        c.sendall(b'ok')
+    except OSError:
+        undo()
+        c.sendall(b'failed')
+    c.close()
+"""
+
+
+class PairScenario(DaemonScenario):
+    """A daemon that makes two directories or none."""
+
+    def __init__(self, bug="none"):
+        self.bug = bug
+
+    def argv(self, state):
+        return [sys.executable, "-c", PAIR_DAEMON, state, self.bug]
+
+    def watched(self, state):
+        return [state / name for name in ("journal", "one", "two")]
+
+    def ready(self, state):
+        return self.say(state, "ping") == "ok"
+
+    def operate(self, state):
+        return self.say(state, "pair")
+
+    @staticmethod
+    def say(state, word):
+        try:
+            return ask(state / "sock", word)
+        except OSError:
+            return ""
+
+    def check(self, state, run):
+        names = set(os.listdir(state)) - {"sock"}
+        assert names in (set(), {"one", "two"}), f"left {sorted(names)}"
+        assert names or run.answer != "ok", "said ok, nothing there"
+
+
+def test_daemon_scenario_passes_and_its_bugs_are_caught():
+    modes = ("kill", "ENOSPC")
+    report = for_each_call(PairScenario(), modes, seed=SEED, recovery_crashes=5)
+    report.require_ok()
+    assert report.calls == 4 and report.inside > 0
+    assert for_each_call(PairScenario("no-recovery"), ("kill",), seed=SEED).failures

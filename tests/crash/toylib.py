@@ -7,6 +7,8 @@ from pathlib import Path
 
 from crashlib import Scenario, tracer_path
 
+IN_MEMORY = "/dev/shm"  # kills need no disk, and syncs cost nothing here
+
 
 def toy_path():
     return str(Path(tracer_path()).parent / "cairn_crash_toy")
@@ -48,11 +50,11 @@ class ToyScenario(Scenario):
 
     def __init__(self, verb, bug="none"):
         self.verb, self.bug = verb, bug
-        self.template = Path(tempfile.mkdtemp(prefix="crash-toy."))
+        self.template = Path(tempfile.mkdtemp(prefix="crash-toy.", dir=IN_MEMORY))
         toy("init", self.template)
 
     def prepare(self):
-        state = Path(tempfile.mkdtemp(prefix="crash-case."))
+        state = Path(tempfile.mkdtemp(prefix="crash-case.", dir=IN_MEMORY))
         shutil.copytree(self.template, state, dirs_exist_ok=True)
         return state
 
