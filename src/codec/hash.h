@@ -49,8 +49,9 @@ class Sha256 {
   Sha256(Sha256&&) noexcept;
   Sha256& operator=(Sha256&&) noexcept;
   void update(ByteView bytes);
-  // Call once.
+  // Call once, or once after each restart().
   Id finish();
+  void restart();
 
  private:
   struct Context;
