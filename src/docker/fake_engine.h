@@ -3,6 +3,7 @@
 // be made to fail. Thread-safe.
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -24,6 +25,8 @@ class FakeEngine final : public Engine {
   void add_remote_image(const Image& image,
                         const std::string& repository,
                         const std::string& version);
+  // Takes the image away from the local ones, under all its names.
+  void remove_image(const std::string& id);
   // A volume's host path; without it volumes lie below "/fake/volumes".
   void set_volume_root(std::string path);
   // The n-th call (1 is the next) of that name fails; before: without its effect, after: with it.
@@ -31,7 +34,8 @@ class FakeEngine final : public Engine {
   void fail(const std::string& call, int n, Error error, When when = When::kBefore);
   // The engine is down: every call is kUnavailable until it is up again.
   void set_down(bool down);
-  // What a container does after its start; health and exit as the function changes them.
+  // What a container does after its start: the function changes its health, its state, ... Like
+  // on_exec's it runs under the fake's lock and must not call the fake.
   void on_start(std::function<void(Container&)> effect);
   // What exec answers; exit code 0 and no output without it.
   void on_exec(std::function<ExecResult(const Container&, const std::vector<std::string>&)> answer);
@@ -94,6 +98,7 @@ class FakeEngine final : public Engine {
   struct Kept {
     Container container;
     ContainerSpec spec;
+    bool stopped_by_hand = false;
   };
   struct Fault {
     std::string call;
@@ -106,12 +111,15 @@ class FakeEngine final : public Engine {
              const std::string& record,
              const std::function<Status()>& effect);
   Kept* find_kept(const std::string& id);
+  void run_container(Kept& kept);
+  Volume& volume(const std::string& name);
   Status with_container(const std::string& call,
                         const std::string& id,
                         const std::string& rest,
                         const std::function<Status(Kept&)>& effect);
 
   mutable std::mutex mutex_;  // guards everything below
+  std::condition_variable_any changed_;
   bool down_ = false;
   int next_id_ = 1;
   std::string volume_root_ = "/fake/volumes";
