@@ -1,0 +1,101 @@
+#include <nlohmann/json.hpp>
+
+#include "api/call.h"
+#include "api/decode.h"
+#include "api/encode.h"
+#include "api/handlers.h"
+#include "api/problem.h"
+#include "base/strings.h"
+#include "catalog/catalog.h"
+#include "volume/service.h"
+
+namespace cairn::api {
+
+using nlohmann::json;
+
+namespace {
+
+Result<catalog::UndoRow> get_undo(Services& services, const Request& request) {
+  const std::string& uid = request.param("uid");
+  TRY_ASSIGN(std::optional<catalog::UndoRow> row, services.catalog.undos().find(uid));
+  if (!row.has_value()) return Error(Code::kNotFound, "no undo " + printable(uid));
+  return *std::move(row);
+}
+
+// ?workload= takes an id or a name; a removed workload is known by what it left.
+Result<Response> list(Services& services, const Request& request) {
+  std::string wanted;
+  if (const auto found = request.query.find("workload"); found != request.query.end()) {
+    TRY_ASSIGN(const std::optional<catalog::Workload> workload,
+               services.catalog.workloads().find(found->second));
+    wanted = workload.has_value() ? workload->id : found->second;
+  }
+  TRY_ASSIGN(const std::vector<catalog::UndoRow> rows, services.catalog.undos().list(""));
+  std::vector<catalog::UndoRow> matching;
+  for (const catalog::UndoRow& row : rows) {
+    if (wanted.empty() || row.workload_id == wanted || row.workload_name == wanted) {
+      matching.push_back(row);
+    }
+  }
+  return json_response(encode_list("undos", matching));
+}
+
+Result<Response> apply(Services& services, const Request& request) {
+  TRY_ASSIGN(const catalog::UndoRow row, get_undo(services, request));
+  TRY_ASSIGN(Body body, Body::parse(request.body));
+  volume::RestoreOptions options;
+  const std::string on_failure = body.text("on_failure", "undo");
+  if (on_failure == "keep") {
+    options.on_failure = volume::OnFailure::kKeep;
+  } else if (on_failure != "undo") {
+    body.fault("on_failure", "must be undo or keep");
+  }
+  options.also_stop = body.list("also_stop", 64);
+  if (body.flag("wait")) options.on_busy = volume::OnBusy::kWait;
+  TRY(body.finish());
+  return run_call(services, request,
+                  {.kind = "restore.undo",
+                   .workload_id = row.workload_id,
+                   .body = [&volumes = services.volumes, row,
+                            options](catalog::OperationContext& context) -> Result<json> {
+                     TRY_ASSIGN(const volume::RestoreResult result,
+                                volumes.undo(row, options, context));
+                     json encoded = encode(result);
+                     encoded["applied"] = row.id;
+                     return encoded;
+                   }});
+}
+
+Result<Response> discard(Services& services, const Request& request) {
+  TRY_ASSIGN(const catalog::UndoRow row, get_undo(services, request));
+  return run_call(
+      services, request,
+      {.kind = "restore.discard",
+       .workload_id = row.workload_id,
+       .body = [&volumes = services.volumes, row](catalog::OperationContext&) -> Result<json> {
+         TRY(volumes.discard_undo(row));
+         return json{{"status", "discarded"}, {"undo", row.id}, {"warnings", json::array()}};
+       }});
+}
+
+}  // namespace
+
+Response list_undos(Services& services, Request& request) {
+  return respond(request, list(services, request));
+}
+
+Response show_undo(Services& services, Request& request) {
+  auto row = get_undo(services, request);
+  if (!row.ok()) return problem(row.error(), request.id);
+  return json_response(encode(*row));
+}
+
+Response apply_undo(Services& services, Request& request) {
+  return respond(request, apply(services, request));
+}
+
+Response discard_undo(Services& services, Request& request) {
+  return respond(request, discard(services, request));
+}
+
+}  // namespace cairn::api

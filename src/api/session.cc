@@ -1,0 +1,321 @@
+// request: first byte -> header -> body -> [handler pool] -> answer
+//                                                       \-> [waiting pool] later or stream ->
+//                                                       answer
+#include "api/session.h"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/write.hpp>
+#include <chrono>
+#include <future>
+#include <sstream>
+#include <utility>
+
+#include "api/limits.h"
+#include "api/problem.h"
+#include "base/ids.h"
+#include "base/log.h"
+
+namespace cairn::api {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+
+namespace {
+
+std::chrono::milliseconds ms(std::int64_t value) {
+  return std::chrono::milliseconds(value);
+}
+
+std::optional<Method> method_of(http::verb verb) {
+  if (verb == http::verb::get || verb == http::verb::head) return Method::kGet;
+  if (verb == http::verb::post) return Method::kPost;
+  if (verb == http::verb::put) return Method::kPut;
+  if (verb == http::verb::delete_) return Method::kDelete;
+  return std::nullopt;
+}
+
+std::string_view view(boost::beast::string_view text) {
+  return {text.data(), text.size()};
+}
+
+}  // namespace
+
+// The stream's side of a waiting thread: each send crosses to the network thread and waits there.
+class WaitingStream final : public EventStream {
+ public:
+  explicit WaitingStream(std::shared_ptr<Session> session) : session_(std::move(session)) {}
+
+  Status send(std::string_view event, std::string_view data, std::string_view id) override {
+    std::string text;
+    if (!id.empty()) text.append("id: ").append(id).append("\n");
+    text.append("event: ").append(event).append("\n");
+    while (true) {
+      const std::size_t end = data.find('\n');
+      text.append("data: ").append(data.substr(0, end)).append("\n");
+      if (end == std::string_view::npos) break;
+      data.remove_prefix(end + 1);
+    }
+    text.append("\n");
+    return write(std::move(text));
+  }
+  Status keep_alive() override { return write(": \n\n"); }
+  [[nodiscard]] std::stop_token stop() const override { return session_->gone_.get_token(); }
+
+  Status begin(std::string header) { return write_raw(std::move(header)); }
+  // The last chunk.
+  Status finish() { return write_raw("0\r\n\r\n"); }
+
+ private:
+  Status write(std::string text) {
+    std::string size;
+    for (std::size_t left = text.size(); left > 0; left /= 16) {
+      size.insert(size.begin(), "0123456789abcdef"[left % 16]);
+    }
+    return write_raw(size + "\r\n" + std::move(text) + "\r\n");
+  }
+
+  Status write_raw(std::string bytes) {
+    if (stop().stop_requested()) return Error(Code::kCancelled, "the client is gone");
+    std::promise<bool> done;
+    std::future<bool> written = done.get_future();
+    asio::post(session_->stream_.get_executor(), [this, &bytes, &done] {
+      session_->stream_.expires_after(ms(kWriteTimeoutMs));
+      asio::async_write(
+          session_->stream_, asio::buffer(bytes),
+          [&done](beast::error_code failure, std::size_t) { done.set_value(!failure); });
+    });
+    if (written.get()) return {};
+    session_->gone_.request_stop();
+    return Error(Code::kCancelled, "the client is gone");
+  }
+
+  std::shared_ptr<Session> session_;
+};
+
+Session::Session(Stream stream, Caller caller, Shared& shared)
+    : stream_(std::move(stream)), caller_(std::move(caller)), shared_(shared) {
+  const std::lock_guard lock(shared_.mutex);
+  shared_.sessions.insert(this);
+  ++shared_.open;
+}
+
+Session::~Session() {
+  {
+    const std::lock_guard lock(shared_.mutex);
+    shared_.sessions.erase(this);
+    --shared_.open;
+  }
+  if (shared_.on_closed) shared_.on_closed();
+}
+
+void Session::wind_down() {
+  keep_alive_ = false;
+  gone_.request_stop();
+  if (!busy_) close();
+}
+
+void Session::close() {
+  closed_ = true;
+  gone_.request_stop();
+  stream_.close();
+}
+
+// An idle connection may stay for long; from its first byte on a request has to hurry.
+void Session::read_first_byte() {
+  busy_ = false;
+  parser_.emplace();
+  parser_->header_limit(static_cast<std::uint32_t>(kHeaderBytesMax));
+  parser_->body_limit(kBodyBytesMax);
+  if (buffer_.size() > 0) return read_header();
+  stream_.expires_after(ms(kIdleTimeoutMs));
+  stream_.async_read_some(buffer_.prepare(4096),
+                          [self = shared_from_this()](beast::error_code failure, std::size_t n) {
+                            if (failure) return self->close();
+                            self->buffer_.commit(n);
+                            self->read_header();
+                          });
+}
+
+void Session::read_header() {
+  stream_.expires_after(ms(kHeaderTimeoutMs));
+  http::async_read_header(stream_, buffer_, *parser_,
+                          [self = shared_from_this()](beast::error_code failure, std::size_t) {
+                            if (failure) return self->on_read_failed(failure);
+                            self->busy_ = true;
+                            self->read_body();
+                          });
+}
+
+void Session::read_body() {
+  stream_.expires_after(ms(kBodyTimeoutMs));
+  http::async_read(stream_, buffer_, *parser_,
+                   [self = shared_from_this()](beast::error_code failure, std::size_t) {
+                     if (failure) return self->on_read_failed(failure);
+                     self->dispatch();
+                   });
+}
+
+// What the peer did wrong is said once, then the connection ends: its next byte has no meaning.
+void Session::on_read_failed(beast::error_code failure) {
+  keep_alive_ = false;
+  busy_ = true;
+  request_id_ = ids::make("req_");
+  if (failure == http::error::body_limit) {
+    return write(problem(413, Error(Code::kInvalid, "the body is larger than 1 MiB"), request_id_));
+  }
+  if (failure == http::error::header_limit || failure == http::error::buffer_overflow) {
+    return write(
+        problem(431, Error(Code::kInvalid, "the header is larger than 16 KiB"), request_id_));
+  }
+  if (failure == beast::error::timeout) {
+    // basic_stream has closed the connection already.
+    return close();
+  }
+  if (failure == http::error::end_of_stream || failure == http::error::partial_message ||
+      failure.category() != http::make_error_code(http::error::bad_method).category()) {
+    return close();
+  }
+  write(problem(400, Error(Code::kInvalid, "not an HTTP request: " + failure.message()),
+                request_id_));
+}
+
+void Session::dispatch() {
+  // Handlers may take long, and a stream has its own time-outs.
+  stream_.expires_never();
+  auto message = parser_->release();
+  keep_alive_ = keep_alive_ && message.keep_alive();
+  head_only_ = message.method() == http::verb::head;
+  request_id_ = ids::make("req_");
+  const std::optional<Method> method = method_of(message.method());
+  if (!method.has_value()) {
+    return write(problem(405, Error(Code::kInvalid, "no route has this method"), request_id_));
+  }
+
+  auto request = std::make_shared<Request>();
+  request->method = *method;
+  request->id = request_id_;
+  request->caller = caller_;
+  request->body = std::move(message.body());
+  for (const auto& field : message.base()) {
+    request->headers.add(view(field.name_string()), view(field.value()));
+  }
+  if (auto parsed = parse_target(view(message.target()), *request); !parsed.ok()) {
+    return write(problem(parsed.error(), request_id_));
+  }
+  const bool taken = shared_.handlers.try_post(
+      [self = shared_from_this(), request] { self->answer(self->shared_.handler(*request)); });
+  if (!taken) {
+    write(problem(Error(Code::kUnavailable, "the daemon has too much to do"), request_id_));
+  }
+}
+
+void Session::answer(Response response) {
+  asio::post(stream_.get_executor(),
+             [self = shared_from_this(), response = std::move(response)]() mutable {
+               self->on_answer(std::move(response));
+             });
+}
+
+void Session::on_answer(Response response) {
+  if (response.later) return run_later(std::move(response));
+  if (response.stream && !head_only_) return run_stream(std::move(response));
+  write(std::move(response));
+}
+
+void Session::run_later(Response response) {
+  watch_peer();
+  const bool taken =
+      shared_.waiters.try_post([self = shared_from_this(), later = std::move(response.later)] {
+        self->answer(later(self->gone_.get_token()));
+      });
+  if (!taken) {
+    write(problem(Error(Code::kUnavailable, "too many calls wait; use Prefer: respond-async"),
+                  request_id_));
+  }
+}
+
+Session::Wire Session::head(const Response& response) const {
+  Wire wire(http::int_to_status(static_cast<unsigned>(response.status)), 11);
+  wire.set(http::field::server, "cairnd");
+  if (response.status != 204) wire.set(http::field::content_type, response.content_type);
+  wire.set(http::field::cache_control, "no-store");
+  wire.set("X-Request-Id", request_id_);
+  for (const auto& [name, value] : response.headers.all()) wire.set(name, value);
+  wire.keep_alive(keep_alive_);
+  return wire;
+}
+
+void Session::write(Response response) {
+  if (closed_) return;
+  wire_ = std::make_unique<Wire>(head(response));
+  if (response.status != 204) {
+    wire_->content_length(response.body.size());
+    if (!head_only_) wire_->body() = std::move(response.body);
+  }
+  stream_.expires_after(ms(kWriteTimeoutMs));
+  auto done = [self = shared_from_this()](beast::error_code failure, std::size_t) {
+    if (failure) return self->close();
+    if (self->keep_alive_) return self->read_first_byte();
+    self->drain_and_close();
+  };
+  http::async_write(stream_, *wire_, std::move(done));
+}
+
+// A stream ends with its connection: nothing else is read on it.
+void Session::run_stream(Response response) {
+  keep_alive_ = false;
+  Wire wire = head(response);
+  wire.set(http::field::content_type, "text/event-stream");
+  wire.chunked(true);
+  std::ostringstream text;
+  text << wire.base();
+  watch_peer();
+  const bool taken = shared_.waiters.try_post(
+      [self = shared_from_this(), text = text.str(), stream = std::move(response.stream)] {
+        WaitingStream events(self);
+        if (events.begin(text).ok()) {
+          stream(events);
+          // Best effort: a client that is gone reads no end.
+          (void)events.finish().ok();
+        }
+        asio::post(self->stream_.get_executor(), [self] { self->close(); });
+      });
+  if (!taken) {
+    write(problem(Error(Code::kUnavailable, "too many streams are open"), request_id_));
+  }
+}
+
+// While a call waits, the only thing to read is that the client has gone; a client that sends more
+// meanwhile (pipelining) keeps its bytes for later.
+void Session::watch_peer() {
+  if (watching_ || closed_ || buffer_.size() > 0) return;
+  watching_ = true;
+  stream_.socket().async_wait(asio::local::stream_protocol::socket::wait_read,
+                              [self = shared_from_this()](beast::error_code failure) {
+                                self->watching_ = false;
+                                if (failure || self->closed_) return;
+                                beast::error_code unreadable;
+                                if (self->stream_.socket().available(unreadable) == 0)
+                                  self->gone_.request_stop();
+                              });
+}
+
+// A peer that still sends its body would otherwise lose our answer to a reset connection.
+void Session::drain_and_close() {
+  beast::error_code ignored;
+  stream_.socket().shutdown(asio::local::stream_protocol::socket::shutdown_send, ignored);
+  stream_.expires_after(ms(kDrainTimeoutMs));
+  stream_.async_read_some(asio::buffer(scratch_),
+                          [self = shared_from_this()](beast::error_code failure, std::size_t n) {
+                            self->drained_bytes_ += n;
+                            if (failure || self->drained_bytes_ > kDrainBytesMax)
+                              return self->close();
+                            self->drain_and_close();
+                          });
+}
+
+}  // namespace cairn::api
