@@ -166,6 +166,7 @@ class Container:
                 raise HttpError(400, 'invalid mount config for type "bind": bind source path does not exist: '
                                      + mount["source"])
             os.makedirs(mount["source"], mode=0o755, exist_ok=True)
+        self.engine.join_networks(self)
         self.engine.claim_ports(self)
         try:
             answer = self._spawn()
@@ -193,6 +194,7 @@ class Container:
         os.makedirs(self.cgroup, exist_ok=True)
         with open(os.path.join(self.dir, "cgroup"), "w") as file:
             file.write(self.cgroup)
+        self._freeze(False)  # it stays frozen when what was paused in it has been killed
         for name in ("exit", "pid"):
             try:
                 os.unlink(os.path.join(self.dir, name))
@@ -398,10 +400,8 @@ class Container:
     def update(self, body):
         with self.cond:
             if body.get("RestartPolicy"):
+                # A restart that is already waiting still happens; the policy counts from the next exit.
                 self.host["RestartPolicy"] = check_policy(body["RestartPolicy"])
-                if self.state["Restarting"] and self.host["RestartPolicy"]["Name"] == "no":
-                    self.restart_token += 1
-                    self.state.update(Running=False, Restarting=False)
             for key in ("Memory", "NanoCpus", "CpuShares", "MemorySwap"):
                 if body.get(key):
                     self.host[key] = body[key]
@@ -542,13 +542,10 @@ def new_record(ident, name, body, image, image_id):
 
 def resolve_mounts(record, volumes, image_root):
     """Fills record["Mounts"] from Binds, Mounts, Tmpfs and the image's VOLUMEs; makes and fills volumes."""
-    host, found, created = record["HostConfig"], {}, []
+    host, found = record["HostConfig"], {}
 
     def volume(name, target, read_only, no_copy, mode, labels=None, options=None):
-        fresh = name not in volumes.all
         name = volumes.create(name, labels, options)
-        if fresh:
-            created.append(name)
         found[target] = {"type": "volume", "name": name, "source": volumes.path(name), "target": target,
                          "ro": read_only, "mode": mode, "must_exist": False}
         if not no_copy:
@@ -594,7 +591,6 @@ def resolve_mounts(record, volumes, image_root):
         if os.path.normpath(target) not in found:
             volume("", os.path.normpath(target), False, False, "")
     record["Mounts"] = list(found.values())
-    return created
 
 
 def new_id():

@@ -13,10 +13,12 @@ Faults on demand: faults.py.
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -25,7 +27,7 @@ from execs import Execs  # noqa: E402
 from faults import Faults  # noqa: E402
 from httpd import Answer, HttpError, Router, Server  # noqa: E402
 from spawn_client import SpawnClient  # noqa: E402
-from store import Images, Networks, Volumes, labels_match, load, now, save  # noqa: E402
+from store import Images, Networks, Volumes, labels_match, load, now, save, split_ref  # noqa: E402
 
 API_MAX, API_MIN = (1, 41), (1, 12)
 VERSION = "20.10.24+fake"
@@ -152,13 +154,8 @@ class Engine:
             image = self.images.find(body["Image"])
             record = ct.new_record(ident, name, body, image, image["Id"])
             self.claim_name(name, None)
-            made = ct.resolve_mounts(record, self.volumes, self.images.layer_path(image))
-            try:
-                self.attach_networks(record, body)
-            except HttpError:
-                for volume in made:
-                    self.volumes.remove(volume)
-                raise
+            ct.resolve_mounts(record, self.volumes, self.images.layer_path(image))
+            self.attach_networks(record, body)
             os.makedirs(os.path.join(self.containers_dir, ident))
             container = ct.Container(self, record)
             container.save()
@@ -179,14 +176,20 @@ class Engine:
         name = "bridge" if mode in ("default", "") else mode
         wanted = {name: ends.get(name) or {}, **ends} if not mode.startswith("container:") else {}
         for ref, end in wanted.items():
-            self.connect_record(record, self.networks.find(ref), end or {})
+            self.connect_record(record, ref, end or {})
 
-    @staticmethod
-    def connect_record(record, network, end):
-        builtin = network["Name"] in ("bridge", "host", "none")
-        aliases = None if builtin else [*(end.get("Aliases") or []), record["Id"][:12]]
-        record["Networks"][network["Name"]] = {"NetworkID": network["Id"], "EndpointID": ct.new_id(),
-                                               "Aliases": aliases}
+    def connect_record(self, record, ref, end):
+        """A network need not exist before the start, which is when it is looked up."""
+        try:
+            name = self.networks.find(ref)["Name"]
+        except HttpError:
+            name = ref
+        aliases = None if name in ("bridge", "host", "none") else [*(end.get("Aliases") or []), record["Id"][:12]]
+        record["Networks"][name] = {"NetworkID": "", "EndpointID": ct.new_id(), "Aliases": aliases}
+
+    def join_networks(self, container):
+        for name, end in container.record["Networks"].items():
+            end["NetworkID"] = self.networks.find(name)["Id"]
 
     def rename(self, container, name):
         name = name.lstrip("/")
@@ -306,8 +309,6 @@ def _event_matches(record, filters):
 
 
 def _found(pattern, text):
-    import re
-
     try:
         return re.search(pattern, text) is not None
     except re.error:
@@ -351,6 +352,10 @@ class Api:
             return handler(request, *groups)
         except HttpError as error:
             return Answer(error.status, {"message": error.message})
+        except (TypeError, AttributeError, KeyError, ValueError) as error:
+            # A body of the wrong shape, or a fault of this program: the log tells.
+            traceback.print_exc()
+            return Answer(400, {"message": f"malformed request: {error!r}"})
 
     @staticmethod
     def check_version(text):
@@ -541,7 +546,10 @@ class Api:
         with container.cond:
             if network["Name"] in container.record["Networks"]:
                 raise HttpError(403, f"endpoint with name {container.name} already exists in network {network['Name']}")
-            self.engine.connect_record(container.record, network, request.json().get("EndpointConfig") or {})
+            end = request.json().get("EndpointConfig") or {}
+            self.engine.connect_record(container.record, network["Name"], end)
+            if container.running:
+                self.engine.join_networks(container)
             container.save()
         return Answer(200)
 
@@ -567,8 +575,6 @@ class Api:
         elif tag.startswith("sha256:"):
             digest = tag
         elif not tag:
-            from store import split_ref
-
             name, tag = split_ref(name)
         return Answer(200, iter_lines(images.pull(name, tag or "latest", digest)), kind="application/json")
 
@@ -581,8 +587,6 @@ class Api:
         return Answer(200, iter_lines(lines), kind="application/json")
 
     def distribution(self, request, ref):
-        from store import split_ref
-
         name, _, digest = ref.partition("@")
         repo, tag = split_ref(name)
         found = self.engine.images.remote(repo, digest or tag)

@@ -17,7 +17,7 @@ from pathlib import Path
 from . import process
 from .cairnd import Cairnd  # noqa: F401
 from .dockerapi import EngineClient, wait_for
-from .images import make_postgres_image, make_small_image  # noqa: F401  (part of this module's face)
+from .images import make_empty_image, make_postgres_image, make_small_image  # noqa: F401  (part of this face)
 from .loopfs import LoopFs  # noqa: F401
 from .process import Daemon, NetNs
 from .trees import diff_trees, tree_digest  # noqa: F401
@@ -332,6 +332,29 @@ class Registry:
             process.remove_tree(self.base)
 
 
+class FakeRegistry:
+    """The fake engine's stand-in for registries, with the face of Registry."""
+
+    address = "registry.test:5000"
+
+    def __init__(self, engine: FakeDocker):
+        self.engine = engine
+
+    image = Registry.image
+    publish = Registry.publish
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+
+def make_registry(engine: _Engine):
+    """A registry that this engine can push to and pull from."""
+    return FakeRegistry(engine) if isinstance(engine, FakeDocker) else Registry(engine)
+
+
 def make_engine(kind: str, **options) -> _Engine:
     return {"real": RealDocker, "fake": FakeDocker}[kind](**options)
 
@@ -344,8 +367,11 @@ __all__ = [
     "RealDocker",
     "Registry",
     "diff_trees",
+    "FakeRegistry",
+    "make_empty_image",
     "make_engine",
     "make_postgres_image",
+    "make_registry",
     "make_small_image",
     "tree_digest",
     "wait_for",
