@@ -98,8 +98,10 @@ class LoopDisk:
         self._mounted = True
 
     def _unmount(self):
-        """Waits for the killed tree to let go of the mount for a bounded time."""
-        end = time.monotonic() + 10
+        """Waits, for a bounded time, until the killed tree has let go of the mount, and until the
+        kernel has let go of the image: a container that is being started elsewhere copies every
+        mount of the host into its own namespace, and holds this one for a moment."""
+        end = time.monotonic() + 20
         while self._mounted:
             try:
                 _run("umount", self.path)
@@ -110,7 +112,18 @@ class LoopDisk:
                 time.sleep(0.02)
         if self._device:
             _run("losetup", "-d", self._device)
+            held = Path("/sys/block", Path(self._device).name, "loop", "backing_file")
+            while self._holds(held):
+                if time.monotonic() > end:
+                    raise RuntimeError(f"another mount namespace still holds {self.path}")
+                time.sleep(0.005)
             self._device = None
+
+    def _holds(self, backing_file):
+        try:
+            return Path(backing_file.read_text().strip()) == self._image
+        except OSError:
+            return False
 
     def settle(self):
         """Makes the present state durable: the base that a cut may fall back to."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from crashlib import (KILLED, Injection, TracedDaemon, count_calls,  # noqa: E40
                       for_each_call, run_traced, wait_until)
 from daemonlib import DaemonScenario  # noqa: E402
 from powerloss import Generator, for_each_state, record  # noqa: E402
-from toylib import ToyScenario, check_toy, toy, toy_path  # noqa: E402
+from toylib import IN_MEMORY, ToyScenario, check_toy, toy, toy_path  # noqa: E402
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", "1"))
 
@@ -271,8 +272,8 @@ def test_bug_is_caught_by_the_loop(scenario, verb, bug, mode):
 # Power loss by the model.
 
 def power_loss(tmp_path, verb, bug="none", **options):
-    root = Path("/dev/shm") / f"crash-power.{os.getpid()}"
-    target = tmp_path / "state"
+    scratch = Path(tempfile.mkdtemp(prefix="crash-power.", dir=IN_MEMORY))
+    root, target = scratch / "root", scratch / "state"
     try:
         toy("init", root)
         recording, run = record([toy_path(), verb, root, bug], [root], tmp_path / "recording")
@@ -286,7 +287,7 @@ def power_loss(tmp_path, verb, bug="none", **options):
         target.mkdir()
         return for_each_state(recording, target, recover, check, seed=SEED, **options)
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @pytest.mark.parametrize("verb", ["publish", "restore"])
