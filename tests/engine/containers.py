@@ -434,6 +434,11 @@ class Container:
         self.removed = True
         self.restart_token += 1
         self.health.end()
+        # The record first: a directory without one is left-over, and the next start deletes it.
+        try:
+            os.unlink(os.path.join(self.dir, "container.json"))
+        except FileNotFoundError:
+            pass
         shutil.rmtree(self.dir, ignore_errors=True)
         try:
             os.rmdir(self.cgroup)
@@ -450,18 +455,23 @@ class Container:
         containers stay down after the engine was killed (and come back after a clean restart).
         """
         with self.cond:
-            if not self.running:
-                return
             pid, started = self._recorded_pid()
+            alive = bool(pid) and self._alive(pid, started)
+            if not alive and not self.running:
+                return
             self.restart_cancelled = True
-            if pid and self._alive(pid, started):
+            if alive:
+                # Also one that was started just before the engine could write it down.
                 self.record["ManuallyStopped"] = True
                 self._end(pid)
                 code = self._exit_code(pid, 137)
             else:
                 code = self._exit_code(pid, 255)
             self.state.update(Pid=0, Paused=False, Running=False, Restarting=False, ExitCode=code, FinishedAt=now())
-            self.health.end()
+            if self.state["StartedAt"] == ZERO_TIME:
+                self.state["StartedAt"] = now()
+            if self.state.get("Health"):
+                self.state["Health"]["Status"] = "unhealthy"
             self.save()
 
     def _recorded_pid(self):

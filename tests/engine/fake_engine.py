@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -69,6 +70,8 @@ class Engine:
             record = load(os.path.join(self.containers_dir, ident, "container.json"), None)
             if record:
                 self.all[ident] = ct.Container(self, record)
+            else:
+                shutil.rmtree(os.path.join(self.containers_dir, ident), ignore_errors=True)
         self.spawner = SpawnClient(root, self.on_exit)
 
     def on_exit(self, key, pid, code):

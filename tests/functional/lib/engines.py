@@ -22,6 +22,8 @@ from .loopfs import LoopFs  # noqa: F401
 from .process import Daemon, NetNs
 from .trees import diff_trees, tree_digest  # noqa: F401
 
+process.interrupt_on_sigterm()
+
 TESTS = Path(__file__).resolve().parents[2]
 PYTHON = "/usr/bin/python3"
 

@@ -30,8 +30,8 @@ _SMALL_APP = """#!/bin/sh
 mode=$1; [ $# -gt 0 ] && shift
 case "$mode" in
   http)
-    httpd -f -p "${1:-8080}" -h "${2:-/data}" & child=$!
     trap 'kill $child; exit 0' TERM INT
+    httpd -f -p "${1:-8080}" -h "${2:-/data}" & child=$!
     echo serving; wait $child ;;
   crash)
     echo crashing; sleep "${2:-0}"; exit "${1:-3}" ;;

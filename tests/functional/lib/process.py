@@ -38,6 +38,27 @@ def log_tail(path, lines: int = 40) -> str:
     return "\n".join([line for line in text if not any(word in line for word in noise)][-lines:])
 
 
+def dying_with_us(argv: list) -> list:
+    """argv whose process is killed when the test process is, by a signal that cannot be missed.
+
+    The kernel ties that to the thread that started it, so only the main thread may ask for it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return argv
+    return ["setpriv", "--pdeathsig", "KILL", "--", *argv]
+
+
+def interrupt_on_sigterm() -> None:
+    """Lets `timeout` and CI end a test run through its fixtures, which clean up."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt("SIGTERM")
+
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, interrupt)
+
+
 class Daemon:
     """A long-running child with its output in a file."""
 
@@ -46,7 +67,7 @@ class Daemon:
         self.log = Path(log)
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True
+                dying_with_us(self.argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True
             )
 
     @property
@@ -91,7 +112,7 @@ class NetNs:
         # The shell tells when it is inside, then becomes the sleeper that holds the namespace.
         script = "echo ready; exec sleep infinity"
         self._holder = subprocess.Popen(
-            ["unshare", "--net", "sh", "-c", script],
+            dying_with_us(["unshare", "--net", "sh", "-c", script]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             start_new_session=True,
