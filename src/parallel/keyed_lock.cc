@@ -34,6 +34,10 @@ void LockGuard::release() {
   if (table_ != nullptr) std::exchange(table_, nullptr)->unlock(keys_);
 }
 
+void LockGuard::hand_over(const std::string& holder) {
+  if (table_ != nullptr) table_->rename(keys_, holder);
+}
+
 const std::string* LockTable::find_taken(const std::vector<std::string>& keys) const {
   for (const std::string& key : keys) {
     const auto found = holders_.find(key);
@@ -45,6 +49,11 @@ const std::string* LockTable::find_taken(const std::vector<std::string>& keys) c
 LockGuard LockTable::take(std::vector<std::string> keys, const std::string& holder) {
   for (const std::string& key : keys) holders_[key] = holder;
   return {this, std::move(keys)};
+}
+
+void LockTable::rename(const std::vector<std::string>& keys, const std::string& holder) {
+  const std::lock_guard lock(mutex_);
+  for (const std::string& key : keys) holders_[key] = holder;
 }
 
 Result<LockGuard> LockTable::try_lock(std::vector<std::string> keys, const std::string& holder) {

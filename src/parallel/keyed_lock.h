@@ -25,6 +25,8 @@ class LockGuard {
   LockGuard& operator=(const LockGuard&) = delete;
   ~LockGuard();
   void release();
+  // The same keys, from now on held in another name. Nobody can take them in between.
+  void hand_over(const std::string& holder);
 
  private:
   friend class LockTable;
@@ -48,6 +50,7 @@ class LockTable {
  private:
   friend class LockGuard;
   void unlock(const std::vector<std::string>& keys);
+  void rename(const std::vector<std::string>& keys, const std::string& holder);
   // The first taken key, or nullptr. The mutex is held.
   const std::string* find_taken(const std::vector<std::string>& keys) const;
   LockGuard take(std::vector<std::string> keys, const std::string& holder);

@@ -20,6 +20,18 @@ TEST(LockTable, TakesAllKeysOrNone) {
   EXPECT_TRUE(table.try_lock({"c", "b"}, "op_2").ok());
 }
 
+TEST(LockTable, IsHandedOverWithoutBeingFree) {
+  LockTable table;
+  auto held = table.try_lock({"a", "b"}, "op_1");
+  ASSERT_TRUE(held.ok());
+  held->hand_over("recovering");
+  const auto second = table.try_lock({"a"}, "op_2");
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.error().detail().holder, "recovering");
+  held->release();
+  EXPECT_EQ(table.holder("a"), "");
+}
+
 TEST(LockTable, WaitersGetTheLockOrAreCancelled) {
   LockTable table;
   auto held = table.try_lock({"a"}, "op_1");

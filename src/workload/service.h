@@ -21,6 +21,7 @@
 #include "volume/resolve.h"
 #include "volume/service.h"
 #include "workload/config.h"
+#include "workload/health.h"
 
 namespace cairn::workload {
 
@@ -30,9 +31,10 @@ struct Parts {
   parallel::LockTable& locks;
   // volume::Service::place_settings; a function since that object is made after this one.
   std::function<Result<volume::PlaceSettings>()> place_settings;
+  HealthPace pace = {};  // tests look more often
 };
 
-enum class OnBusy { kRefuse, kWait };
+using volume::OnBusy;
 
 struct DeployOptions {
   std::string tag;     // a tag or "sha256:..."; empty: default_tag, then "latest"
@@ -170,6 +172,11 @@ class Workloads final : public volume::Lifecycle {
                       std::stop_token stop) override;
 
  private:
+  Status change_desired(const std::string& id_or_name,
+                        catalog::Desired desired,
+                        OnBusy on_busy,
+                        catalog::OperationContext& context);
+
   Parts parts_;
   std::unique_ptr<Recovery> recovery_;
 };

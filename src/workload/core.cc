@@ -1,0 +1,73 @@
+#include "workload/core.h"
+
+#include "base/log.h"
+
+namespace cairn::workload {
+
+void tell(const Core& core,
+          const std::string& kind,
+          const std::string& workload_id,
+          const std::string& operation_id,
+          const std::string& message) {
+  catalog::Event event;
+  event.kind = kind;
+  event.workload_id = workload_id;
+  event.operation_id = operation_id;
+  event.message = message;
+  const auto written = core.catalog.events().append(event);
+  if (!written.ok()) log::error("event {}: {}", kind, written.error().message());
+  log::info("{} {} {}: {}", kind, workload_id, operation_id, message);
+}
+
+Result<std::vector<volume::DeclaredVolume>> effective_volumes(const Core& core,
+                                                              const std::string& workload_id,
+                                                              const ImageConfig& config) {
+  TRY_ASSIGN(const std::vector<catalog::VolumeRow> rows, core.catalog.volumes().list(workload_id));
+  std::vector<volume::DeclaredVolume> persisted;
+  for (const catalog::VolumeRow& row : rows) {
+    TRY_ASSIGN(volume::DeclaredVolume volume, volume::check_volume(row));
+    persisted.push_back(std::move(volume));
+  }
+  return volume::merge_volumes(config.volumes, persisted);
+}
+
+Result<std::vector<std::string>> workload_keys(const Core& core, const catalog::Workload& row) {
+  TRY_ASSIGN(const ImageConfig config, config_from_json(row.config_json));
+  TRY_ASSIGN(const auto declared, effective_volumes(core, row.id, config));
+  TRY_ASSIGN(const volume::PlaceSettings settings, core.place_settings());
+  TRY_ASSIGN(volume::Resolution resolution,
+             volume::resolve_volumes(core.catalog, settings, row.id, declared));
+  // A release may mount a place that the config does not name any more.
+  TRY_ASSIGN(const auto current, core.catalog.releases().current(row.id));
+  if (current.has_value()) {
+    for (const catalog::ReleaseMount& mount : current->mounts) {
+      const auto slash = mount.place.rfind('/');
+      if (mount.kind != catalog::PlaceKind::kBind || slash == std::string::npos) continue;
+      volume::ResolvedVolume place;
+      place.target = mount.target;
+      place.base = slash == 0 ? "/" : mount.place.substr(0, slash);
+      place.relative = mount.place.substr(slash + 1);
+      resolution.volumes.push_back(std::move(place));
+    }
+  }
+  return volume::lock_keys(row.id, resolution.volumes);
+}
+
+Result<parallel::LockGuard> take_lock(const Core& core,
+                                      const std::vector<std::string>& keys,
+                                      OnBusy on_busy,
+                                      catalog::OperationContext& context) {
+  if (on_busy == OnBusy::kRefuse) return core.locks.try_lock(keys, context.id());
+  context.phase("wait");
+  return core.locks.lock(keys, context.id(), context.stop_token());
+}
+
+Result<catalog::Workload> get_living(const Core& core, const std::string& id_or_name) {
+  TRY_ASSIGN(catalog::Workload row, core.catalog.workloads().get(id_or_name));
+  if (row.desired == catalog::Desired::kRemoved) {
+    return Error(Code::kConflict, "workload " + row.name + " is being removed");
+  }
+  return row;
+}
+
+}  // namespace cairn::workload

@@ -1,0 +1,85 @@
+#include "workload/image.h"
+
+#include "base/strings.h"
+#include "docker/reference.h"
+#include "workload/image_name.h"
+
+namespace cairn::workload {
+namespace {
+
+Error refused(std::string code, std::string message) {
+  ErrorDetail detail;
+  detail.reasons.push_back({"config.image", std::move(code), message});
+  return {Code::kRefused, std::move(message), std::move(detail)};
+}
+
+Status pull(const Core& core,
+            const ImageConfig& config,
+            const std::string& tag,
+            Progress& progress,
+            std::stop_token stop) {
+  progress.phase("pull");
+  const Status pulled =
+      core.engine.pull_image(config.image, tag, std::nullopt, progress, std::move(stop));
+  if (pulled.ok()) return pulled;
+  const std::string message =
+      "pull " + join_reference(config.image, tag) + ": " + pulled.error().message();
+  switch (pulled.error().code()) {
+    case Code::kUnavailable:
+      // The engine says so of itself and of a registry; only its own absence is worth waiting for.
+      if (!core.engine.ping().ok()) return pulled;
+      return refused("pull_failed", message);
+    case Code::kCancelled:
+    case Code::kNoSpace:
+      return pulled;
+    case Code::kNotFound:
+      return refused("image_missing", message);
+    case Code::kInvalid:
+    case Code::kExists:
+    case Code::kDenied:
+    case Code::kConflict:
+    case Code::kBusy:
+    case Code::kRefused:
+    case Code::kUnhealthy:
+    case Code::kCorrupt:
+    case Code::kInternal:
+      break;
+  }
+  return refused("pull_failed", message);
+}
+
+}  // namespace
+
+Result<FetchedImage> fetch_image(const Core& core,
+                                 const ImageConfig& config,
+                                 const std::string& requested,
+                                 Progress& progress,
+                                 std::stop_token stop) {
+  FetchedImage fetched;
+  fetched.tag = !requested.empty()            ? requested
+                : !config.default_tag.empty() ? config.default_tag
+                                              : "latest";
+  if (!docker::is_tag(fetched.tag) && !docker::is_digest(fetched.tag)) {
+    ErrorDetail detail;
+    detail.reasons.push_back({"tag", "invalid", "must be a tag or sha256: and 64 hex digits"});
+    return Error(Code::kInvalid, "not a tag: " + printable(fetched.tag, 64), std::move(detail));
+  }
+  const std::string reference = join_reference(config.image, fetched.tag);
+  if (config.pull == Pull::kAlways) TRY(pull(core, config, fetched.tag, progress, stop));
+  TRY_ASSIGN(std::optional<docker::Image> image, core.engine.find_image(reference));
+  if (!image.has_value() && config.pull == Pull::kMissing) {
+    TRY(pull(core, config, fetched.tag, progress, stop));
+    TRY_ASSIGN(image, core.engine.find_image(reference));
+  }
+  if (!image.has_value()) {
+    return refused("image_missing",
+                   config.pull == Pull::kNever
+                       ? "image " + reference + " is not on this machine, and pull is \"never\""
+                       : "image " + reference + " is not there after its pull");
+  }
+  fetched.digest = digest_of(image->repo_digests, config.image).value_or("");
+  fetched.image = std::move(*image);
+  return fetched;
+}
+
+}  // namespace cairn::workload

@@ -1,0 +1,27 @@
+// The image of a deploy: found locally or pulled, as the pull policy says, and pinned by id.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "docker/types.h"
+#include "workload/config.h"
+#include "workload/core.h"
+
+namespace cairn::workload {
+
+struct FetchedImage {
+  docker::Image image;
+  std::string tag;     // what was asked for: a tag or "sha256:..."
+  std::string digest;  // of the repository; empty where no registry knows the image
+};
+
+// requested: a tag or digest; empty: the config's default_tag, then "latest". kInvalid for what is
+// neither. kRefused with a Reason "image_missing" or "pull_failed"; kUnavailable; kCancelled.
+Result<FetchedImage> fetch_image(const Core& core,
+                                 const ImageConfig& config,
+                                 const std::string& requested,
+                                 Progress& progress,
+                                 std::stop_token stop);
+
+}  // namespace cairn::workload

@@ -1,0 +1,145 @@
+#include "workload/recovery.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "os/fault.h"
+#include "workload/settle.h"
+
+namespace cairn::workload {
+namespace {
+
+constexpr std::int64_t kRetryMsMax = 30'000;
+constexpr std::int64_t kIdleMs = 60'000;
+
+}  // namespace
+
+Recovery::Recovery(const Core& core)
+    : core_(core), thread_([this](const std::stop_token& stop) { work(stop); }) {}
+
+Recovery::~Recovery() {
+  thread_.request_stop();
+  thread_.join();
+}
+
+Status Recovery::run() {
+  TRY_ASSIGN(const std::vector<catalog::Workload> workloads, core_.catalog.workloads().list());
+  for (const catalog::Workload& workload : workloads) {
+    Entry entry;
+    if (attempt(workload.id, entry)) continue;
+    const std::lock_guard lock(mutex_);
+    entries_.insert_or_assign(workload.id, std::move(entry));
+    wake_.notify_all();
+  }
+  return {};
+}
+
+void Recovery::adopt(const std::string& workload_id, parallel::LockGuard guard) {
+  guard.hand_over(std::string(kRecovering));
+  const std::lock_guard lock(mutex_);
+  Entry& entry = entries_[workload_id];
+  entry.guard = std::move(guard);
+  entry.next_try_ms = monotonic_ms() + kRecoveryRetryMs;
+  wake_.notify_all();
+}
+
+std::vector<std::string> Recovery::pending() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> ids;
+  for (const auto& [id, entry] : entries_) ids.push_back(id);
+  if (in_progress_.has_value() && !entries_.contains(*in_progress_)) ids.push_back(*in_progress_);
+  return ids;
+}
+
+void Recovery::work(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    const auto due = std::min_element(
+        entries_.begin(), entries_.end(),
+        [](const auto& a, const auto& b) { return a.second.next_try_ms < b.second.next_try_ms; });
+    const std::int64_t now_ms = monotonic_ms();
+    if (due == entries_.end() || due->second.next_try_ms > now_ms) {
+      const std::int64_t wait_ms =
+          due == entries_.end() ? kIdleMs : due->second.next_try_ms - now_ms;
+      wake_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms), [this] {
+        return std::any_of(entries_.begin(), entries_.end(), [](const auto& item) {
+          return item.second.next_try_ms <= monotonic_ms();
+        });
+      });
+      continue;
+    }
+    auto node = entries_.extract(due);
+    in_progress_ = node.key();
+    lock.unlock();
+    const bool finished = attempt(node.key(), node.mapped());
+    lock.lock();
+    in_progress_.reset();
+    if (!finished) entries_.insert(std::move(node));
+  }
+}
+
+bool Recovery::take_guard(const catalog::Workload& workload, Entry& entry) {
+  if (entry.guard.has_value()) return true;
+  // Its places may not resolve while the engine is away; the workload's own key is what counts.
+  const std::vector<std::string> keys =
+      workload_keys(core_, workload).value_or({"workload:" + workload.id});
+  auto guard = core_.locks.try_lock(keys, std::string(kRecovering));
+  if (!guard.ok()) return false;
+  entry.guard = std::move(guard).value();
+  return true;
+}
+
+bool Recovery::attempt(const std::string& workload_id, Entry& entry) {
+  const auto workload = core_.catalog.workloads().find(workload_id);
+  if (!workload.ok()) {
+    put_off(workload_id, entry, workload.error());
+    return false;
+  }
+  if (!workload->has_value()) return true;  // removed meanwhile
+  const auto unfinished = is_unfinished(core_, **workload);
+  if (!take_guard(**workload, entry)) {
+    // A volume recovery works on it, or an operation that settles it first.
+    entry.next_try_ms = monotonic_ms() + kRecoveryRetryMs;
+    return false;
+  }
+  const auto settled = os::seeded(os::Bug::kRecoverySkipsStart)
+                           ? finish_unfinished(core_, workload_id)
+                           : settle(core_, workload_id);
+  if (!settled.ok()) {
+    put_off(workload_id, entry, settled.error());
+    // What no operation was cut off in is served meanwhile: only its containers may need a start.
+    if (unfinished.ok() && !*unfinished) entry.guard.reset();
+    return false;
+  }
+  if (!settled->done.empty()) {
+    tell(core_, "workload.recovered", workload_id, "",
+         fmt::format("{}: {}", workload->value().name, fmt::join(settled->done, "; ")));
+  }
+  if (!settled->problems.empty()) {
+    tell(core_, "workload.recovery_problem", workload_id, "",
+         fmt::format("{}: {}", workload->value().name, fmt::join(settled->problems, "; ")));
+  }
+  entry.guard.reset();
+  return true;
+}
+
+void Recovery::put_off(const std::string& workload_id, Entry& entry, const Error& error) {
+  const bool engine_away = error.code() == Code::kUnavailable;
+  entry.wait_ms = engine_away ? kRecoveryRetryMs : std::min(entry.wait_ms * 2, kRetryMsMax);
+  entry.next_try_ms = monotonic_ms() + entry.wait_ms;
+  if (entry.told) {
+    log::debug("recovery of {} waits: {}", workload_id, error.message());
+    return;
+  }
+  entry.told = true;
+  tell(core_, "workload.recovery_waits", workload_id, "",
+       fmt::format("recovery {}: {}", engine_away ? "waits for the engine" : "is tried again",
+                   error.message()));
+}
+
+}  // namespace cairn::workload

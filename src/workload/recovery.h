@@ -1,0 +1,60 @@
+// Recovery: the workloads that wait for their engine. Each is locked as "recovering" where an
+// operation was cut off, and tried again by one thread until it is settled.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "parallel/keyed_lock.h"
+#include "workload/core.h"
+
+namespace cairn::workload {
+
+inline constexpr std::string_view kRecovering = "recovering";
+
+// Thread-safe. The destructor stops the thread and frees the locks.
+class Recovery {
+ public:
+  explicit Recovery(const Core& core);
+  ~Recovery();
+  Recovery(const Recovery&) = delete;
+  Recovery& operator=(const Recovery&) = delete;
+
+  // Settles every workload now; those that cannot be settled yet are left to the thread.
+  Status run();
+  // Leaves a workload to the thread, with the lock that the failed operation held. Nobody gets the
+  // lock in between.
+  void adopt(const std::string& workload_id, parallel::LockGuard guard);
+  [[nodiscard]] std::vector<std::string> pending() const;
+
+ private:
+  struct Entry {
+    std::optional<parallel::LockGuard> guard;
+    std::int64_t next_try_ms = 0;  // monotonic
+    std::int64_t wait_ms = kRecoveryRetryMs;
+    bool told = false;  // an event says that it did not work
+  };
+
+  void work(const std::stop_token& stop);
+  // One try, on the entry taken out of the map. True when there is nothing more to do.
+  bool attempt(const std::string& workload_id, Entry& entry);
+  // False where somebody else holds the lock.
+  bool take_guard(const catalog::Workload& workload, Entry& entry);
+  void put_off(const std::string& workload_id, Entry& entry, const Error& error);
+
+  const Core& core_;
+  mutable std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::map<std::string, Entry> entries_;    // guarded by mutex_
+  std::optional<std::string> in_progress_;  // guarded by mutex_: the one being tried
+  std::jthread thread_;                     // last: it uses all of the above
+};
+
+}  // namespace cairn::workload
