@@ -119,6 +119,19 @@ Result<Fd> connect_unix(const std::string& path, const Patience& patience) {
   }
 }
 
+Result<Fd> accept_one(const Fd& listener, const Patience& patience) {
+  while (true) {
+    TRY_CONTEXT(patience.wait(listener, Patience::Ready::kRead), "accept");
+    Fd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (connection.valid()) return connection;
+    int accept_errno = errno;
+    // Somebody else took it, or it was gone before we came (accept(2)).
+    if (accept_errno != EINTR && accept_errno != EAGAIN && accept_errno != ECONNABORTED) {
+      return os_error("accept", accept_errno);
+    }
+  }
+}
+
 Result<std::pair<Fd, Fd>> socket_pair() {
   std::array<int, 2> ends{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {

@@ -46,6 +46,8 @@ class Patience {
 // A connected, non-blocking socket. Nobody listening, or no such path: kUnavailable; a path that
 // does not fit into a socket address: kInvalid.
 Result<Fd> connect_unix(const std::string& path, const Patience& patience);
+// The next connection of a listening socket, non-blocking.
+Result<Fd> accept_one(const Fd& listener, const Patience& patience);
 // A connected pair, both non-blocking.
 Result<std::pair<Fd, Fd>> socket_pair();
 // Sends all bytes. A peer that went away: kUnavailable.
