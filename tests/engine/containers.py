@@ -208,7 +208,7 @@ class Container:
             merged=os.path.join(self.dir, "merged"), log=os.path.join(self.dir, "log"),
             pidfile=os.path.join(self.dir, "pid"), cgroup=self.cgroup,
             mounts=[{"type": m["type"], "source": m["source"], "target": m["target"], "ro": m["ro"]} for m in mounts],
-            hostname=self.config.get("Hostname") or self.id[:12], argv=[self.record["Path"], *self.record["Args"]],
+            shm_bytes=self.host.get("ShmSize") or 64 << 20, hostname=self.config.get("Hostname") or self.id[:12], argv=[self.record["Path"], *self.record["Args"]],
             env=self.environment(), cwd=self.config.get("WorkingDir") or "/", uid=uid, gid=gid)
 
     def environment(self, extra=()):

@@ -92,7 +92,7 @@ def _bind(root, item):
         _mount(None, target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
-def _devices(dev):
+def _devices(dev, shm_bytes):
     _mount("tmpfs", dev, "tmpfs", MS_NOSUID, "mode=755,size=64k")
     for name, minor in (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)):
         os.mknod(f"{dev}/{name}", 0o20666, os.makedev(1, minor))
@@ -100,8 +100,8 @@ def _devices(dev):
     for name, link in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
                        ("stderr", "/proc/self/fd/2")):
         os.symlink(link, f"{dev}/{name}")
-    os.mkdir(f"{dev}/shm", 0o1777)
-    os.chmod(f"{dev}/shm", 0o1777)
+    os.mkdir(f"{dev}/shm")
+    _mount("shm", f"{dev}/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, f"mode=1777,size={shm_bytes}")
 
 
 def _enter_root(spec):
@@ -117,7 +117,7 @@ def _enter_root(spec):
     for name in ("proc", "dev", "sys"):
         os.makedirs(f"{root}/{name}", exist_ok=True)
     _mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    _devices(f"{root}/dev")
+    _devices(f"{root}/dev", spec["shm_bytes"])
     for item in spec["mounts"]:
         _bind(root, item)
     os.chdir(root)
