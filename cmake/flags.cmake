@@ -2,6 +2,7 @@
 add_library(cairn_flags INTERFACE)
 target_compile_options(cairn_flags INTERFACE
   -Werror -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast
+  -Wno-missing-field-initializers  # members with defaults may be left out
   -Wcast-align -Wnon-virtual-dtor -Woverloaded-virtual -Wformat=2 -Wdouble-promotion
   -Wimplicit-fallthrough -Wundef -Wextra-semi)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

@@ -119,6 +119,18 @@ Result<Dir> Dir::open_dir(const std::string& path, Crossing crossing) const {
   return Dir(std::move(fd));
 }
 
+Result<Dir> Dir::open_in_root(const std::string& path) const {
+  open_how how{};
+  how.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  for (int attempt = 0;; ++attempt) {
+    const long fd = ::syscall(SYS_openat2, fd_.get(), path.c_str(), &how, sizeof(how));
+    if (fd >= 0) return Dir(Fd(static_cast<int>(fd)));
+    if ((errno == EINTR || errno == EAGAIN) && attempt < kOpenRetriesMax) continue;
+    return path_error("open", path, errno);
+  }
+}
+
 Result<Fd> Dir::open_file(const std::string& path,
                           int flags,
                           std::uint32_t mode,
@@ -351,6 +363,15 @@ Status Dir::remove_tree(const std::string& name) const {
   TRY_CONTEXT(remove_children(root, {found->device, found->mount_id}, 0), printable(name));
   TRY_ASSIGN(const bool subvolume, is_btrfs_subvolume(root.fd()));
   return subvolume ? destroy_subvolume(*this, name) : remove_dir(name);
+}
+
+Result<std::string> path_of(const Fd& fd) {
+  std::string path(4096, '\0');
+  const ssize_t n = ::readlink(proc_path(fd).c_str(), path.data(), path.size());
+  if (n < 0) return os_error("read a descriptor's path", errno);
+  path.resize(static_cast<std::size_t>(n));
+  if (path.empty() || path[0] != '/') return Error(Code::kInvalid, "directory has no path");
+  return path;
 }
 
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd) {

@@ -52,6 +52,9 @@ class Dir {
   // never followed (openat2(2) RESOLVE_BENEATH | NO_SYMLINKS | NO_MAGICLINKS).
   [[nodiscard]] Result<Dir> open_dir(const std::string& path,
                                      Crossing crossing = Crossing::kAllow) const;
+  // Opens a directory as a process whose root this directory is would: its absolute links start
+  // here (RESOLVE_IN_ROOT). For looking into a container; never a check of a name.
+  [[nodiscard]] Result<Dir> open_in_root(const std::string& path) const;
   // flags as for open(2); O_CLOEXEC and O_NOFOLLOW are added.
   [[nodiscard]] Result<Fd> open_file(const std::string& path,
                                      int flags,
@@ -106,6 +109,9 @@ class Dir {
   explicit Dir(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_;
 };
+
+// The absolute path, links resolved, by which the kernel knows an open directory now.
+Result<std::string> path_of(const Fd& fd);
 
 // Extended attributes of an open object (O_PATH too), sorted by name.
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd);

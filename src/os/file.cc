@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -173,6 +174,29 @@ Status truncate(const Fd& fd, std::uint64_t size_bytes) {
     return os_error("ftruncate", errno);
   }
   return {};
+}
+
+void begin_writeback(const Fd& fd) {
+  (void)::sync_file_range(fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+Result<std::optional<DataRange>> next_data(const Fd& fd, std::uint64_t offset) {
+  const off_t begin = ::lseek(fd.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (begin < 0) {
+    if (errno == ENXIO) return std::optional<DataRange>();
+    return os_error("seek data", errno);
+  }
+  const off_t end = ::lseek(fd.get(), begin, SEEK_HOLE);
+  if (end < 0) return os_error("seek hole", errno);
+  return std::optional<DataRange>(
+      DataRange{static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end)});
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void disable_copy_on_write(const Fd& fd) {

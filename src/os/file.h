@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -48,6 +49,19 @@ Status sync_all(const Fd& fd);
 // syncfs(2): the whole file system that holds fd.
 Status sync_file_system(const Fd& fd);
 Status truncate(const Fd& fd, std::uint64_t size_bytes);
+// Asks the kernel to begin writing the file's dirty pages (sync_file_range(2)); a later sync then
+// waits less. Promises nothing and reports nothing.
+void begin_writeback(const Fd& fd);
+// The next range that holds data at or after offset (lseek(2) SEEK_DATA); nothing where only a hole
+// is left. File systems that do not know holes tell one range to the end.
+struct DataRange {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+Result<std::optional<DataRange>> next_data(const Fd& fd, std::uint64_t offset);
+// Raises the soft limit on open files to the hard one (setrlimit(2)); walking deep trees holds one
+// descriptor a level.
+void raise_descriptor_limit();
 // Marks a new empty file as not copy-on-write where the file system knows that (btrfs), so that
 // rewriting it in place needs no space. Does nothing elsewhere.
 void disable_copy_on_write(const Fd& fd);

@@ -8,7 +8,7 @@
 namespace cairn::parallel {
 
 // Thread-safe. lock() gives a pointer-like access that releases the lock when it is destroyed.
-template <typename T>
+template <typename T, typename Mutex = std::mutex>
 class Guarded {
  public:
   class Access {
@@ -23,8 +23,8 @@ class Guarded {
 
    private:
     friend class Guarded;
-    Access(std::mutex& mutex, T& value) : lock_(mutex), value_(&value) {}
-    std::unique_lock<std::mutex> lock_;
+    Access(Mutex& mutex, T& value) : lock_(mutex), value_(&value) {}
+    std::unique_lock<Mutex> lock_;
     T* value_;
   };
 
@@ -36,7 +36,7 @@ class Guarded {
   [[nodiscard]] Access lock() { return Access(mutex_, value_); }
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
   T value_;
 };
 

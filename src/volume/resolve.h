@@ -33,7 +33,7 @@ struct ResolvedVolume {
   // following any link. Never empty, never with "..".
   std::string base;
   std::string relative;
-  [[nodiscard]] std::string path() const { return base + "/" + relative; }
+  [[nodiscard]] std::string path() const { return (base == "/" ? "" : base) + "/" + relative; }
   bool operator==(const ResolvedVolume&) const = default;
 };
 

@@ -1,0 +1,67 @@
+// Core: what every engine of this floor works with. Owned by Service; not for other floors.
+#pragma once
+
+#include <functional>
+#include <stop_token>
+#include <string>
+
+#include "base/result.h"
+#include "os/dir.h"
+#include "volume/service.h"
+
+namespace cairn::volume {
+
+struct Core {
+  catalog::Catalog& catalog;
+  catalog::Operations& operations;
+  docker::Engine& engine;
+  repository::Repository& repository;
+  parallel::LockTable& locks;
+  Lifecycle& lifecycle;
+  std::string data_dir;
+  std::string engine_socket_path;
+};
+
+// DATA/journal, open.
+Result<os::Dir> open_journal_dir(const Core& core);
+// An event; a failure to write it is logged and changes nothing.
+void tell(Core& core,
+          const std::string& kind,
+          const std::string& workload_id,
+          const std::string& operation_id,
+          const std::string& message);
+// The settings that places depend on.
+Result<PlaceSettings> read_place_settings(Core& core);
+// The declared volumes of a workload: its config's, overlaid by the persisted rows.
+Result<std::vector<DeclaredVolume>> declared_volumes(Core& core, const catalog::Workload& workload);
+// Takes the keys for an operation, or waits for them, as the options say.
+Result<parallel::LockGuard> take_lock(Core& core,
+                                      const std::vector<std::string>& keys,
+                                      OnBusy on_busy,
+                                      catalog::OperationContext& context);
+
+// The time that is not Cairn's: engine calls and health waits inside a hold. One thread at a time.
+class HoldClock {
+ public:
+  void begin();
+  void end();
+  // Runs a call whose time belongs to the engine.
+  template <typename Call>
+  auto engine(Call&& call) {
+    const Stopwatch watch;
+    auto result = call();
+    outside_us_ += watch.elapsed_us();
+    return result;
+  }
+  [[nodiscard]] bool begun() const { return begin_us_ != 0; }
+  [[nodiscard]] std::int64_t hold_ms() const;
+  // The hold without the time of engine() calls.
+  [[nodiscard]] std::int64_t cairn_ms() const;
+
+ private:
+  std::int64_t begin_us_ = 0;
+  std::int64_t end_us_ = 0;
+  std::int64_t outside_us_ = 0;
+};
+
+}  // namespace cairn::volume

@@ -1,0 +1,157 @@
+#include "volume/exchange.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/strings.h"
+#include "os/fault.h"
+
+namespace cairn::volume {
+
+namespace {
+
+constexpr std::uint32_t kStagingMode = 0700;
+constexpr std::uint32_t kOthersMayWrite = 0002;
+
+std::string label(const TreePair& pair) {
+  return "volume " + printable(pair.volume.target);
+}
+
+}  // namespace
+
+nlohmann::json to_json(const std::vector<TreePair>& pairs) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const TreePair& pair : pairs) {
+    out.push_back({{"index", pair.index},
+                   {"target", pair.volume.target},
+                   {"scope", scope_name(pair.volume.scope)},
+                   {"source", pair.volume.source},
+                   {"base", pair.volume.base},
+                   {"relative", pair.volume.relative},
+                   {"staged_in", pair.staged_in},
+                   {"staged_name", pair.staged_name},
+                   {"root_was_missing", pair.root_was_missing},
+                   {"new_handle", pair.new_handle},
+                   {"old_handle", pair.old_handle}});
+  }
+  return out;
+}
+
+Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json) {
+  const Error bad(Code::kCorrupt, "a record of exchanged trees is damaged");
+  if (!json.is_array()) return bad;
+  std::vector<TreePair> out;
+  for (const nlohmann::json& item : json) {
+    TreePair pair;
+    bool good = item.is_object();
+    const auto text = [&item, &good](const char* key) -> std::string {
+      if (!good || !item.contains(key) || !item[key].is_string()) {
+        good = false;
+        return {};
+      }
+      return item[key].get<std::string>();
+    };
+    pair.volume.target = text("target");
+    const auto scope = parse_scope(text("scope"));
+    pair.volume.source = text("source");
+    pair.volume.base = text("base");
+    pair.volume.relative = text("relative");
+    pair.staged_in = text("staged_in");
+    pair.staged_name = text("staged_name");
+    pair.new_handle = text("new_handle");
+    pair.old_handle = text("old_handle");
+    good = good && scope.ok() && item.contains("index") && item["index"].is_number_integer() &&
+           item.contains("root_was_missing") && item["root_was_missing"].is_boolean() &&
+           os::check_component(pair.staged_in).ok() && os::check_component(pair.staged_name).ok();
+    if (!good) return bad;
+    pair.volume.scope = *scope;
+    pair.index = item["index"].get<int>();
+    pair.root_was_missing = item["root_was_missing"].get<bool>();
+    out.push_back(std::move(pair));
+  }
+  return out;
+}
+
+Result<OpenPair> open_pair(const TreePair& pair) {
+  TRY_ASSIGN(RootPlace place, open_place(pair.volume));
+  TRY_ASSIGN(const os::Dir staging_root,
+             place.parent.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
+  TRY_ASSIGN(os::Dir staging, staging_root.open_dir(pair.staged_in, os::Crossing::kRefuse));
+  return OpenPair{std::move(place.parent), std::move(place.name), std::move(staging)};
+}
+
+Result<os::Dir> make_staging(const RootPlace& place, const std::string& operation) {
+  TRY_ASSIGN(const os::Stat parent, place.parent.stat());
+  if ((parent.mode & kOthersMayWrite) != 0) {
+    return Error(Code::kDenied, "the parent directory of the volume is writable for everyone");
+  }
+  TRY_ASSIGN(os::Dir staging_root,
+             place.parent.ensure_dir(std::string(kStagingName), kStagingMode));
+  TRY_ASSIGN(const os::Stat own, staging_root.stat());
+  if (own.uid != 0 || own.mount_id != parent.mount_id) {
+    return Error(Code::kDenied, "the directory .cairn beside the volume is not Cairn's");
+  }
+  TRY(os::change_mode(staging_root.fd(), kStagingMode));
+  TRY(place.parent.sync());
+  TRY_ASSIGN(os::Dir staging, staging_root.ensure_dir(operation, kStagingMode));
+  TRY(staging_root.sync());
+  return staging;
+}
+
+Result<Live> live_tree(const TreePair& pair) {
+  TRY_ASSIGN(const OpenPair open, open_pair(pair));
+  auto live = open.parent.handle(open.name);
+  if (!live.ok()) return live.error().with_context(label(pair));
+  if (live->text == pair.new_handle) return Live::kNew;
+  if (live->text == pair.old_handle) return Live::kOld;
+  return Error(Code::kCorrupt, label(pair) + ": the directory at " + printable(pair.volume.path()) +
+                                   " is neither the old nor the new tree; somebody replaced it");
+}
+
+Status make_live(const TreePair& pair, Live wanted) {
+  TRY_ASSIGN(const OpenPair open, open_pair(pair));
+  TRY_ASSIGN(const Live now, live_tree(pair));
+  if (now != wanted || os::seeded(os::Bug::kBlindSecondExchange)) {
+    // The staged one must be the other of the two, or the exchange would lose a tree.
+    const std::string& expected = wanted == Live::kNew ? pair.new_handle : pair.old_handle;
+    auto staged = open.staging.handle(pair.staged_name);
+    if (!staged.ok()) return staged.error().with_context(label(pair));
+    if (staged->text != expected && !os::seeded(os::Bug::kBlindSecondExchange) &&
+        !os::seeded(os::Bug::kStaleHandle)) {
+      return Error(Code::kCorrupt, label(pair) + ": the staged tree is not the recorded one");
+    }
+    TRY_CONTEXT(open.staging.exchange(pair.staged_name, open.parent, open.name), label(pair));
+  }
+  // Also when nothing was exchanged: a crash may have come between the exchange and its sync.
+  if (os::seeded(os::Bug::kExchangeSkipsParentSync)) return {};
+  TRY_CONTEXT(open.parent.sync(), label(pair));
+  TRY_CONTEXT(open.staging.sync(), label(pair));
+  return {};
+}
+
+Status remove_staged(const TreePair& pair, const std::string& handle) {
+  auto open = open_pair(pair);
+  if (!open.ok()) {
+    if (open.error().code() == Code::kNotFound) return {};
+    return open.error();
+  }
+  TRY_ASSIGN(const std::optional<os::Stat> found, open->staging.find(pair.staged_name));
+  if (found) {
+    auto staged = open->staging.handle(pair.staged_name);
+    // An empty handle: the tree was never complete, so no record of it exists to compare with.
+    if (!handle.empty() && staged.ok() && staged->text != handle) return {};
+    TRY_CONTEXT(open->staging.remove_tree(pair.staged_name), label(pair));
+  }
+  // Directories that others still use are not empty and stay.
+  TRY_ASSIGN(const os::Dir staging_root, open->parent.open_dir(std::string(kStagingName)));
+  const Status emptied = staging_root.remove_dir(pair.staged_in);
+  if (emptied.ok()) {
+    TRY(staging_root.sync());
+    const Status gone = open->parent.remove_dir(std::string(kStagingName));
+    if (gone.ok()) TRY(open->parent.sync());
+  }
+  return {};
+}
+
+}  // namespace cairn::volume

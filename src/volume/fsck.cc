@@ -1,0 +1,238 @@
+#include "volume/fsck.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/ids.h"
+#include "base/strings.h"
+#include "repository/checker.h"
+#include "volume/exchange.h"
+#include "volume/journal.h"
+#include "volume/transaction.h"
+
+namespace cairn::volume {
+
+namespace {
+
+// One check. One thread.
+class Checker {
+ public:
+  explicit Checker(Core& core) : core_(core) {}
+  Status check_catalog();
+  Status check_journals();
+  Status check_repository();
+  Status check_undos();
+  Status check_staging();
+  Status check_containers();
+
+  std::vector<Finding> findings;
+
+ private:
+  void add(std::string code, std::string subject, std::string detail) {
+    findings.push_back({std::move(code), std::move(subject), std::move(detail)});
+  }
+  Status check_workload(const catalog::Workload& workload);
+
+  Core& core_;
+  std::set<std::string> operations_;  // that have a journal
+  std::set<std::string> undo_trees_;  // staging directories that a live undo names
+};
+
+Status Checker::check_catalog() {
+  TRY_ASSIGN(const std::vector<catalog::Catalog::Finding> found, core_.catalog.check());
+  for (const auto& one : found) add(one.code, one.subject, one.detail);
+  return {};
+}
+
+Status Checker::check_journals() {
+  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core_));
+  TRY_ASSIGN(const std::vector<std::string> journals, list_journals(dir));
+  for (const std::string& operation : journals) {
+    operations_.insert(operation);
+    auto journal = Journal::open(dir, operation);
+    if (!journal.ok()) {
+      if (journal.error().code() == Code::kNotFound) continue;  // it ended just now
+      add("journal_damaged", operation, journal.error().message());
+      continue;
+    }
+    if (journal->state() == state::kStoring) continue;
+    const auto json = nlohmann::json::parse(journal->records().front().json, nullptr, false);
+    const std::string workload = json.is_object() ? json.value("workload_id", "") : "";
+    if (core_.locks.holder("workload:" + workload).empty()) {
+      add("unfinished_journal", operation,
+          "is in state " + journal->state() + " and nobody works on it");
+    }
+  }
+  return {};
+}
+
+Status Checker::check_repository() {
+  NoProgress progress;
+  TRY_ASSIGN(const std::vector<repository::CheckFinding> found,
+             repository::check(core_.repository, repository::ReadData::kNo, progress, {}));
+  for (const repository::CheckFinding& one : found) {
+    if (one.severity == repository::CheckFinding::Severity::kError) {
+      add("repository_damaged", one.subject, one.detail);
+    }
+  }
+  TRY_ASSIGN(const std::vector<catalog::SnapshotRow> rows, core_.catalog.snapshots().list(""));
+  TRY_ASSIGN(const std::vector<repository::SnapshotInfo> stored, core_.repository.snapshots());
+  std::set<std::string> named;
+  for (const catalog::SnapshotRow& row : rows) {
+    named.insert(row.id);
+    if (row.state == catalog::SnapshotState::kFailed) {
+      add("half_removed_snapshot", row.id, "was being removed");
+      continue;
+    }
+    const bool there = std::ranges::any_of(stored, [&row](const repository::SnapshotInfo& one) {
+      return one.id.hex() == row.repository_snapshot;
+    });
+    if (row.state == catalog::SnapshotState::kStored && !there) {
+      add("missing_repository_snapshot", row.id,
+          "the repository has no snapshot " + row.repository_snapshot);
+    }
+    const auto operation = core_.operations.find(row.operation_id);
+    const bool working = operation.ok() && operation->has_value() &&
+                         (*operation)->state == catalog::OperationState::kRunning;
+    if (row.state == catalog::SnapshotState::kCut && !working) {
+      add("half_stored_snapshot", row.id, "was cut and is not stored");
+    }
+  }
+  for (const repository::SnapshotInfo& one : stored) {
+    for (const std::string& tag : one.meta.tags) {
+      if (ids::is(ids::kSnapshot, tag) && !named.contains(tag)) {
+        add("unknown_repository_snapshot", one.id.hex(), "no row names " + tag);
+      }
+    }
+  }
+  return {};
+}
+
+Status Checker::check_undos() {
+  TRY_ASSIGN(const std::vector<catalog::UndoRow> undos, core_.catalog.undos().list(""));
+  for (const catalog::UndoRow& undo : undos) {
+    const bool live =
+        undo.state == catalog::UndoState::kAvailable || undo.state == catalog::UndoState::kApplying;
+    if (!live) continue;
+    const bool held = !core_.locks.holder("workload:" + undo.workload_id).empty();
+    const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
+    const auto pairs = parse_tree_pairs(json);
+    if (!pairs.ok()) {
+      add("undo_damaged", undo.id, pairs.error().message());
+      continue;
+    }
+    for (const TreePair& pair : *pairs) {
+      undo_trees_.insert(pair.staged_in);
+      if (held) continue;  // its trees move just now
+      const auto handle = [&pair]() -> Result<os::Handle> {
+        TRY_ASSIGN(const OpenPair open, open_pair(pair));
+        return open.staging.handle(pair.staged_name);
+      }();
+      if (!handle.ok() || handle->text != pair.old_handle) {
+        add("undo_tree_missing", undo.id,
+            "the old data of " + printable(pair.volume.target) + " is not where it was put");
+      }
+    }
+    if (undo.state == catalog::UndoState::kApplying && !held) {
+      add("undo_stuck", undo.id, "is being applied and nobody works on it");
+    }
+    if (undo.pre_restore_snapshot.empty()) continue;
+    TRY_ASSIGN(const std::optional<catalog::SnapshotRow> row,
+               core_.catalog.snapshots().find(undo.pre_restore_snapshot));
+    if (!row) add("undo_snapshot_missing", undo.id, "no snapshot " + undo.pre_restore_snapshot);
+  }
+  return {};
+}
+
+Status Checker::check_staging() {
+  TRY_ASSIGN(const std::vector<catalog::Place> places, core_.catalog.places().list(""));
+  std::set<std::string> parents;
+  for (const catalog::Place& place : places) {
+    if (place.kind != catalog::PlaceKind::kBind) continue;
+    parents.insert(place.path_or_name.substr(0, place.path_or_name.rfind('/')));
+  }
+  for (const std::string& parent : parents) {
+    const auto dir = os::Dir::open(parent);
+    if (!dir.ok()) continue;
+    auto staging = dir->open_dir(std::string(kStagingName));
+    if (!staging.ok()) continue;
+    TRY_ASSIGN(const std::vector<os::Entry> entries, staging->list());
+    for (const os::Entry& entry : entries) {
+      if (undo_trees_.contains(entry.name) || operations_.contains(entry.name)) continue;
+      const auto operation = core_.operations.find(entry.name);
+      const bool working = operation.ok() && operation->has_value() &&
+                           (*operation)->state == catalog::OperationState::kRunning;
+      if (working) continue;
+      add("unknown_staging", parent + "/.cairn/" + printable(entry.name),
+          "no journal and no undo names it");
+    }
+  }
+  return {};
+}
+
+Status Checker::check_workload(const catalog::Workload& workload) {
+  if (!core_.locks.holder("workload:" + workload.id).empty()) return {};
+  TRY_ASSIGN(const std::vector<ContainerState> containers, core_.lifecycle.containers(workload.id));
+  const bool wanted = workload.desired == catalog::Desired::kRunning;
+  bool running = false;
+  for (const ContainerState& one : containers) {
+    running = running || one.running;
+    if (one.paused) add("paused_container", one.name, "is paused");
+    if (one.restart_policy == "no") {
+      add("restart_policy_left", one.name, "has restart policy \"no\"");
+    }
+    if (one.running && !wanted) {
+      add("running_container", one.name, "runs although " + workload.name + " is to be stopped");
+    }
+  }
+  TRY_ASSIGN(const std::optional<catalog::Release> release,
+             core_.catalog.releases().current(workload.id));
+  if (wanted && release && !running) {
+    add("not_running", workload.name, "is to be running and has no running container");
+  }
+  TRY_ASSIGN(const std::vector<catalog::Instance> rows,
+             core_.catalog.instances().list(workload.id));
+  for (const catalog::Instance& row : rows) {
+    TRY_ASSIGN(const std::optional<docker::Container> there,
+               core_.engine.find_container(row.container_name));
+    if (!there) add("missing_container", row.container_name, "has a row and is not in the engine");
+    if (row.state != catalog::InstanceState::kRunning) {
+      add("half_made_container", row.container_name,
+          "is in state " + std::string(catalog::name_of(row.state)));
+    }
+  }
+  return {};
+}
+
+Status Checker::check_containers() {
+  TRY_ASSIGN(const std::vector<catalog::Workload> workloads, core_.catalog.workloads().list());
+  for (const catalog::Workload& workload : workloads) TRY(check_workload(workload));
+  docker::ContainerFilter filter;
+  filter.labels = {"cairn.workload.id"};
+  TRY_ASSIGN(const std::vector<docker::ContainerSummary> all, core_.engine.list_containers(filter));
+  for (const docker::ContainerSummary& one : all) {
+    const auto label = one.labels.find("cairn.workload.id");
+    const std::string workload = label == one.labels.end() ? "" : label->second;
+    if (!core_.locks.holder("workload:" + workload).empty()) continue;
+    TRY_ASSIGN(const std::optional<catalog::Instance> row,
+               core_.catalog.instances().find(one.name));
+    if (!row) add("unknown_container", one.name, "carries Cairn's label and has no row");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<Finding>> check_everything(Core& core) {
+  Checker checker(core);
+  TRY(checker.check_catalog());
+  TRY(checker.check_journals());
+  TRY(checker.check_repository());
+  TRY(checker.check_undos());
+  TRY(checker.check_staging());
+  TRY(checker.check_containers());
+  return std::move(checker.findings);
+}
+
+}  // namespace cairn::volume

@@ -1,0 +1,133 @@
+#include "volume/pause.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "docker/client.h"
+#include "os/fault.h"
+
+namespace cairn::volume {
+
+namespace {
+
+constexpr int kWatcherStartMs = 10'000;
+constexpr int kWatcherAnswerMs = 60'000;
+constexpr std::int64_t kEngineRetryMs = 200;
+// The engine may be down when the time comes; it is tried again this long, then recovery's turn.
+constexpr std::int64_t kThawTriesMs = 30LL * 60 * 1000;
+
+Status thaw(docker::Engine& engine, const std::string& id) {
+  const Status done = engine.unpause(id);
+  // kConflict: it is not paused. kNotFound: it is gone.
+  if (done.ok() || done.error().code() == Code::kConflict ||
+      done.error().code() == Code::kNotFound) {
+    return {};
+  }
+  // Engines answer "not paused" with other codes too: look.
+  TRY_ASSIGN(const std::optional<docker::Container> now, engine.find_container(id));
+  if (!now || !now->paused) return {};
+  return done;
+}
+
+void thaw_until_done(docker::Engine& engine, const std::vector<std::string>& ids) {
+  const std::int64_t deadline = monotonic_ms() + kThawTriesMs;
+  for (const std::string& id : ids) {
+    while (!thaw(engine, id).ok() && monotonic_ms() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(kEngineRetryMs));
+    }
+  }
+}
+
+Status say(const os::Fd& fd, const std::string& line) {
+  return os::write_all(fd, as_bytes(line + "\n"));
+}
+
+}  // namespace
+
+int run_pause_watcher(const std::vector<std::string>& arguments) {
+  if (arguments.size() < 3) return 2;
+  const auto max_hold_ms = parse_uint(arguments[1]);
+  if (!max_hold_ms || *max_hold_ms > 24ULL * 3600 * 1000) return 2;
+  const std::vector<std::string> ids(arguments.begin() + 2, arguments.end());
+  docker::EngineClient engine(arguments[0]);
+  const os::Fd connection(::dup(STDIN_FILENO));
+  if (!say(connection, "ready").ok()) return 1;
+  const auto line = os::read_line(connection, static_cast<int>(*max_hold_ms));
+  const bool in_time = line.ok();  // "resume", or the end of a daemon that died
+  thaw_until_done(engine, ids);
+  // Nobody may be there to hear it: the containers run, which is what counts.
+  (void)say(connection, in_time ? "resumed" : "expired").ok();
+  return 0;
+}
+
+Status unpause_all(docker::Engine& engine, const std::vector<ContainerState>& containers) {
+  for (const ContainerState& one : containers) {
+    TRY_CONTEXT(thaw(engine, one.id), "resume " + one.name);
+  }
+  return {};
+}
+
+Result<Pause> Pause::begin(Core& core,
+                           const std::vector<ContainerState>& containers,
+                           std::int64_t max_hold_ms,
+                           HoldClock& clock) {
+  TRY_ASSIGN(const std::string program, os::own_program());
+  std::vector<std::string> argv{program, "pause-watcher", core.engine_socket_path,
+                                std::to_string(max_hold_ms)};
+  for (const ContainerState& one : containers) argv.push_back(one.id);
+  if (os::seeded(os::Bug::kWatcherNotStarted)) argv = {"/bin/cat"};
+  TRY_ASSIGN(os::Child watcher, os::Child::spawn_session(argv));
+  if (!os::seeded(os::Bug::kWatcherNotStarted)) {
+    auto ready = os::read_line(watcher.connection(), kWatcherStartMs);
+    if (!ready.ok()) return ready.error().with_context("start the pause watcher");
+    if (*ready != "ready") return Error(Code::kInternal, "the pause watcher did not start");
+  }
+  Pause pause(core, containers, std::move(watcher));
+  clock.begin();
+  for (const ContainerState& one : containers) {
+    const Status paused = clock.engine([&] { return core.engine.pause(one.id); });
+    if (paused.ok()) continue;
+    const Status resumed = pause.end(clock);
+    if (!resumed.ok()) log::warn("resume after a failed pause: {}", resumed.error().message());
+    return paused.error().with_context("pause " + one.name);
+  }
+  return pause;
+}
+
+Status Pause::end(HoldClock& clock) {
+  os::Child watcher = std::move(*watcher_);
+  watcher_.reset();
+  // The watcher thaws, so that there is no moment in which nobody would.
+  const Status asked = say(watcher.connection(), "resume");
+  const auto answer = clock.engine([&]() -> Result<std::optional<std::string>> {
+    if (!asked.ok()) return asked.error();
+    return os::read_line(watcher.connection(), kWatcherAnswerMs);
+  });
+  const bool resumed = answer.ok() && *answer == "resumed";
+  const bool expired = answer.ok() && *answer == "expired";
+  // A watcher that died thawed nothing.
+  Status ours;
+  if (!resumed && !expired) {
+    ours = clock.engine([&] { return unpause_all(core_->engine, containers_); });
+  }
+  clock.end();
+  if (answer.ok()) {
+    const auto ended = watcher.wait();
+    if (!ended.ok()) log::warn("the pause watcher: {}", ended.error().message());
+  }
+  if (!ours.ok()) return ours;
+  if (expired) {
+    return Error(Code::kConflict,
+                 "the pause lasted longer than max_hold_s, so the workload was resumed and the "
+                 "capture thrown away: raise max_hold_s or use --consistency stopped");
+  }
+  return {};
+}
+
+}  // namespace cairn::volume

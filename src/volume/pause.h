@@ -1,0 +1,42 @@
+// pause: containers are frozen for a cut, and a small process that outlives the daemon thaws them
+// when the daemon goes away or max_hold passes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "docker/engine.h"
+#include "os/process.h"
+#include "volume/quiesce.h"
+
+namespace cairn::volume {
+
+// The watcher's side: `cairnd pause-watcher SOCKET MAX_HOLD_MS CONTAINER...`. Says "ready", then
+// waits for "resume" on its standard input; thaws the containers when that comes, when its input
+// ends, or when the time is over, and answers "resumed" or "expired". Returns the exit code.
+int run_pause_watcher(const std::vector<std::string>& arguments);
+
+// The daemon's side. One thread at a time.
+class Pause {
+ public:
+  // Starts the watcher, then pauses each container. On failure all of them run.
+  static Result<Pause> begin(Core& core,
+                             const std::vector<ContainerState>& containers,
+                             std::int64_t max_hold_ms,
+                             HoldClock& clock);
+  // Thaws them. kConflict where the hold lasted longer than max_hold, so that the workload ran
+  // while it was read: the capture must be thrown away.
+  Status end(HoldClock& clock);
+
+ private:
+  Pause(Core& core, std::vector<ContainerState> containers, os::Child watcher)
+      : core_(&core), containers_(std::move(containers)), watcher_(std::move(watcher)) {}
+  Core* core_;
+  std::vector<ContainerState> containers_;
+  std::optional<os::Child> watcher_;
+};
+
+// Thaws containers that are paused; ones that are gone or run are fine.
+Status unpause_all(docker::Engine& engine, const std::vector<ContainerState>& containers);
+
+}  // namespace cairn::volume

@@ -1,0 +1,374 @@
+#include "volume/plan.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/ids.h"
+#include "base/strings.h"
+#include "repository/archiver.h"
+#include "repository/restorer.h"
+#include "volume/mounted.h"
+#include "volume/transaction.h"
+
+namespace cairn::volume {
+
+namespace {
+
+constexpr std::uint64_t kFreeBytesMin = 1ULL << 30U;  // stays free: max(5 %, this)
+constexpr std::uint64_t kFreeShare = 20;              // 1/20 = 5 %
+constexpr std::uint64_t kBytesPerEntry = 4096;        // a block for each entry, roughly
+
+// Collects one plan. One thread.
+class Planner {
+ public:
+  Planner(Core& core, const catalog::Workload& workload, const RestoreOptions& options)
+      : core_(core), workload_(workload), options_(options) {}
+
+  Status gather();
+  void refuse(const std::string& target, const std::string& code, const std::string& detail) {
+    plan.shown.reasons.push_back({target, code, detail});
+  }
+  // The resolved volume of a target, or a reason and nothing.
+  const ResolvedVolume* find_volume(const std::string& target);
+  Status check_place(const ResolvedVolume& volume, PlannedVolume& planned);
+  void check_pending(const ResolvedVolume& volume);
+  Status check_mounts(const ResolvedVolume& volume, const std::string& path);
+  Status check_space();
+  Status check_start();
+
+  FullPlan plan;
+
+ private:
+  void try_exchange(const RootPlace& place, const ResolvedVolume& volume);
+
+  struct Demand {
+    os::Space space;
+    std::string path;
+    std::uint64_t bytes = 0;
+    std::uint64_t entries = 0;
+    std::string target;
+  };
+
+  Core& core_;
+  const catalog::Workload& workload_;
+  const RestoreOptions& options_;
+  std::vector<DeclaredVolume> declared_;
+  Resolution resolution_;
+  std::optional<catalog::Release> release_;
+  std::vector<os::MountNamespace> namespaces_;
+  std::vector<os::MountEntry> own_mounts_;
+  std::map<std::uint64_t, NamespaceOwner> owners_;
+  std::set<std::string> stopping_;           // container ids that will be stopped
+  std::map<std::uint64_t, Demand> demands_;  // by device
+  std::uint64_t replaced_bytes_ = 0;         // of the live trees, to be stored afterwards
+};
+
+Status Planner::gather() {
+  plan.shown.workload_id = workload_.id;
+  TRY_ASSIGN(declared_, declared_volumes(core_, workload_));
+  TRY_ASSIGN(const PlaceSettings settings, read_place_settings(core_));
+  TRY_ASSIGN(resolution_, resolve_volumes(core_.catalog, settings, workload_.id, declared_));
+  TRY_ASSIGN(release_, core_.catalog.releases().current(workload_.id));
+  TRY_ASSIGN(namespaces_, os::all_mount_namespaces());
+  TRY_ASSIGN(own_mounts_, os::own_mounts());
+  TRY_ASSIGN(owners_, containers_by_namespace(core_.engine));
+  TRY_ASSIGN(const std::vector<ContainerState> containers,
+             core_.lifecycle.containers(workload_.id));
+  TRY_ASSIGN(plan.should_run, core_.lifecycle.should_run(workload_.id));
+  plan.shown.will_start = plan.should_run;
+  for (const ContainerState& one : containers) {
+    stopping_.insert(one.id);
+    if (one.running) plan.shown.stops.push_back(one.name);
+  }
+  for (const std::string& name : options_.also_stop) {
+    TRY_ASSIGN(const std::optional<docker::Container> found, core_.engine.find_container(name));
+    if (!found) {
+      refuse("", "unknown_container", "--also-stop: no container " + printable(name, 80));
+      continue;
+    }
+    stopping_.insert(found->id);
+    plan.shown.stops.push_back(found->name);
+  }
+  return {};
+}
+
+const ResolvedVolume* Planner::find_volume(const std::string& target) {
+  const auto declared = std::ranges::find(declared_, target, &DeclaredVolume::target);
+  if (declared == declared_.end()) {
+    refuse(target, "not_declared", "the workload's current config has no volume at this path");
+    return nullptr;
+  }
+  bool refused = false;
+  for (const Reason& reason : resolution_.reasons) {
+    if (reason.target != target) continue;
+    plan.shown.reasons.push_back(reason);
+    refused = true;
+  }
+  if (refused) return nullptr;
+  if (!is_capturable(declared->scope)) {
+    refuse(
+        target, "not_capturable",
+        fmt::format("its scope is now {}, which cannot be restored", scope_name(declared->scope)));
+    return nullptr;
+  }
+  const auto found = std::ranges::find(resolution_.volumes, target, &ResolvedVolume::target);
+  return found == resolution_.volumes.end() ? nullptr : &*found;
+}
+
+void Planner::check_pending(const ResolvedVolume& volume) {
+  if (!release_) return;
+  const auto mount =
+      std::ranges::find(release_->mounts, volume.target, &catalog::ReleaseMount::target);
+  if (mount == release_->mounts.end() || mount->place != volume.path()) {
+    refuse(volume.target, "pending_config",
+           "the running release mounts another place here: deploy the changed config first");
+  }
+}
+
+Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& path) {
+  TRY_ASSIGN(const std::vector<Sighting> seen,
+             find_sightings(namespaces_, own_mounts_, mount_namespace_of(::getpid()), path));
+  for (const Sighting& sighting : seen) {
+    const auto owner = owners_.find(sighting.name_space);
+    const std::string name = owner == owners_.end() ? "" : owner->second.name;
+    if (owner != owners_.end() && stopping_.contains(owner->second.id)) continue;
+    if (sighting.same_path && owner == owners_.end()) continue;
+    const std::string words = describe(sighting, name);
+    switch (sighting.use) {
+      case MountUse::kRootIsMount:
+        refuse(volume.target, "root_is_mount", words);
+        break;
+      case MountUse::kBeneath:
+        refuse(volume.target, "mount_beneath", words);
+        break;
+      case MountUse::kVolume:
+        refuse(volume.target, "mounted_by_others", words);
+        break;
+      case MountUse::kParentWrites:
+        refuse(volume.target, "mounted_by_others",
+               words + (name.empty() ? "" : "; --also-stop " + name + " stops it for the restore"));
+        break;
+      case MountUse::kParentReads:
+        plan.shown.readers.push_back(volume.target + ": " + words);
+        break;
+    }
+  }
+  return {};
+}
+
+// Tries the exchange on two scratch directories where the staged trees will lie.
+void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume) {
+  const std::string scratch = ids::make(ids::kOperation);
+  const auto attempt = [&]() -> Status {
+    TRY_ASSIGN(const os::Dir staging, make_staging(place, scratch));
+    TRY(staging.make_dir("a", 0700));
+    TRY(staging.make_dir("b", 0700));
+    TRY_ASSIGN(const os::Handle a, staging.handle("a"));
+    TRY(staging.exchange("a", staging, "b"));
+    TRY_ASSIGN(const os::Handle b, staging.handle("b"));
+    if (a != b) return Error(Code::kInternal, "directories do not keep their handles");
+    return {};
+  };
+  const Status tried = attempt();
+  const auto clean = [&]() -> Status {
+    TRY_ASSIGN(const os::Dir root,
+               place.parent.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
+    TRY(root.remove_tree(scratch));
+    // Fails while other operations stage there, as it should.
+    (void)place.parent.remove_dir(std::string(kStagingName)).ok();
+    return {};
+  };
+  const Status cleaned = clean();
+  if (!tried.ok()) {
+    refuse(volume.target, "cannot_exchange",
+           "this place cannot exchange directories: " + tried.error().message());
+  } else if (!cleaned.ok()) {
+    refuse(volume.target, "cannot_exchange", cleaned.error().message());
+  }
+}
+
+Status Planner::check_place(const ResolvedVolume& volume, PlannedVolume& planned) {
+  auto opened = open_place(volume);
+  if (!opened.ok() && opened.error().code() == Code::kNotFound) {
+    // Not only the root but a directory above it is missing: made again as at a deploy.
+    TRY(make_place(core_.catalog, workload_.id, volume));
+    opened = open_place(volume);
+  }
+  if (!opened.ok()) {
+    refuse(volume.target, "unresolved", opened.error().message());
+    return {};
+  }
+  const RootPlace& place = *opened;
+  planned.path = volume.path();
+  TRY_ASSIGN(const std::optional<os::Stat> root, place.parent.find(place.name));
+  TRY_ASSIGN(const os::Stat parent, place.parent.stat());
+  planned.root_missing = !root.has_value();
+  TRY_ASSIGN(const std::string parent_path, os::path_of(place.parent.fd()));
+  if (root && root->mount_id != parent.mount_id) {
+    refuse(volume.target, "root_is_mount", "the volume's root is itself a mount point");
+    return {};
+  }
+  TRY(check_mounts(volume, parent_path + "/" + place.name));
+  check_pending(volume);
+  try_exchange(place, volume);
+
+  if (root) {
+    auto live = place.parent.open_dir(place.name, os::Crossing::kRefuse);
+    if (live.ok()) {
+      TRY_ASSIGN(const os::TreeSize size, os::measure_tree(*live));
+      replaced_bytes_ += size.bytes;
+    }
+  }
+  TRY_ASSIGN(const os::Space space, os::space_of(place.parent.fd()));
+  Demand& demand = demands_[parent.device];
+  demand.space = space;
+  demand.path = planned.path;
+  demand.target = volume.target;
+  demand.bytes += planned.bytes + planned.entries * kBytesPerEntry;
+  demand.entries += planned.entries;
+  return {};
+}
+
+Status Planner::check_space() {
+  // The replaced data is stored afterwards: at worst all of it is new to the repository.
+  TRY_ASSIGN(const os::Dir data, os::Dir::open(core_.data_dir));
+  TRY_ASSIGN(const os::Stat data_stat, data.stat());
+  TRY_ASSIGN(const os::Space data_space, os::space_of(data.fd()));
+  Demand& ours = demands_[data_stat.device];
+  ours.space = data_space;
+  if (ours.path.empty()) ours.path = core_.data_dir;
+  ours.bytes += kJournalReserveBytes + replaced_bytes_;
+  for (const auto& [device, demand] : demands_) {
+    const std::uint64_t keep =
+        std::max(demand.space.total_bytes / kFreeShare,
+                 std::min(kFreeBytesMin, demand.space.total_bytes / kFreeShare * 4));
+    if (demand.bytes + keep > demand.space.available_bytes) {
+      plan.shown.no_space = true;
+      refuse(demand.target, "no_space",
+             fmt::format("the file system of {} has {} bytes, {} are needed and {} stay free",
+                         printable(demand.path), demand.space.available_bytes, demand.bytes, keep));
+    }
+    if (demand.space.total_inodes != 0 && demand.entries > demand.space.available_inodes) {
+      plan.shown.no_space = true;
+      refuse(demand.target, "no_inodes",
+             fmt::format("the file system of {} has {} inodes, {} are needed",
+                         printable(demand.path), demand.space.available_inodes, demand.entries));
+    }
+  }
+  return {};
+}
+
+Status Planner::check_start() {
+  if (!plan.should_run) return {};
+  const Status can = core_.lifecycle.can_start(workload_.id);
+  if (can.ok()) return {};
+  if (can.error().code() != Code::kRefused) return can;
+  refuse("", "cannot_start", can.error().message());
+  return {};
+}
+
+PlannedVolume shown_of(const ResolvedVolume& volume, int index) {
+  PlannedVolume out;
+  out.index = index;
+  out.target = volume.target;
+  out.scope = scope_name(volume.scope);
+  out.source = volume.source;
+  return out;
+}
+
+}  // namespace
+
+Result<FullPlan> make_restore_plan(Core& core,
+                                   const catalog::Workload& workload,
+                                   const catalog::SnapshotRow& snapshot,
+                                   const RestoreOptions& options) {
+  Planner planner(core, workload, options);
+  TRY(planner.gather());
+  planner.plan.shown.snapshot_id = snapshot.id;
+  TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot.repository_snapshot));
+  std::set<std::string> in_snapshot;
+  for (const catalog::SnapshotVolume& stored : snapshot.volumes) {
+    in_snapshot.insert(stored.target);
+    const ResolvedVolume* volume = planner.find_volume(stored.target);
+    if (volume == nullptr) continue;
+    TRY_ASSIGN(const repository::StoredSize size,
+               repository::measure(core.repository, id, repository::volume_path(stored.index)));
+    PlannedVolume planned = shown_of(*volume, stored.index);
+    planned.bytes = size.bytes;
+    planned.entries = size.entries;
+    TRY(planner.check_place(*volume, planned));
+    TreePair pair;
+    pair.index = stored.index;
+    pair.volume = *volume;
+    pair.staged_name = std::to_string(stored.index);
+    pair.root_was_missing = planned.root_missing;
+    planner.plan.pairs.push_back(std::move(pair));
+    planner.plan.shown.volumes.push_back(std::move(planned));
+  }
+  if (snapshot.volumes.empty()) {
+    planner.refuse("", "empty_snapshot", "the snapshot holds no volume");
+  }
+  TRY_ASSIGN(const std::vector<DeclaredVolume> declared, declared_volumes(core, workload));
+  for (const DeclaredVolume& one : declared) {
+    if (!in_snapshot.contains(one.target)) planner.plan.shown.untouched.push_back(one.target);
+  }
+  TRY(planner.check_space());
+  TRY(planner.check_start());
+  return std::move(planner.plan);
+}
+
+Result<FullPlan> make_undo_plan(Core& core,
+                                const catalog::Workload& workload,
+                                const catalog::UndoRow& undo,
+                                const RestoreOptions& options) {
+  Planner planner(core, workload, options);
+  TRY(planner.gather());
+  const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
+  TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
+  for (const TreePair& kept : pairs) {
+    const ResolvedVolume* volume = planner.find_volume(kept.volume.target);
+    if (volume == nullptr) continue;
+    PlannedVolume planned = shown_of(*volume, kept.index);
+    TRY(planner.check_place(*volume, planned));
+    if (volume->path() != kept.volume.path()) {
+      planner.refuse(kept.volume.target, "place_changed",
+                     "the volume's place is another one than when the undo was made");
+      continue;
+    }
+    auto live = live_tree(kept);
+    if (!live.ok() || *live != Live::kNew) {
+      planner.refuse(kept.volume.target, "undo_tree_lost",
+                     live.ok() ? "the undo's data is live already" : live.error().message());
+      continue;
+    }
+    TreePair pair = kept;
+    std::swap(pair.new_handle, pair.old_handle);
+    pair.root_was_missing = false;
+    planner.plan.pairs.push_back(std::move(pair));
+    planner.plan.shown.volumes.push_back(std::move(planned));
+  }
+  TRY(planner.check_space());
+  TRY(planner.check_start());
+  return std::move(planner.plan);
+}
+
+Status check_plan(const RestorePlan& plan, const std::string& what) {
+  if (plan.reasons.empty()) return {};
+  std::string message = what + " is refused";
+  for (const Reason& reason : plan.reasons) {
+    message += "; " + (reason.target.empty() ? "" : reason.target + ": ") + reason.detail;
+  }
+  ErrorDetail detail;
+  detail.reasons = plan.reasons;
+  const bool only_space = plan.no_space && std::ranges::all_of(plan.reasons, [](const Reason& one) {
+                            return one.code == "no_space" || one.code == "no_inodes";
+                          });
+  return Error(only_space ? Code::kNoSpace : Code::kRefused, std::move(message), std::move(detail));
+}
+
+}  // namespace cairn::volume

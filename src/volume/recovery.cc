@@ -1,0 +1,213 @@
+#include "volume/recovery.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "volume/capture.h"
+#include "volume/journal.h"
+#include "volume/restore.h"
+#include "volume/transaction.h"
+
+namespace cairn::volume {
+
+namespace {
+
+constexpr std::int64_t kRetryMs = 1000;
+constexpr std::string_view kHolder = "recovering";
+
+bool is_capture(const Journal& journal) {
+  return journal.records().front().state == "CAPTURING";
+}
+
+std::string workload_of(const Journal& journal) {
+  const auto json = nlohmann::json::parse(journal.records().front().json, nullptr, false);
+  return json.is_object() && json.contains("workload_id") && json["workload_id"].is_string()
+             ? json["workload_id"].get<std::string>()
+             : std::string();
+}
+
+bool needs_engine(const Journal& journal) {
+  if (is_capture(journal)) return true;
+  return journal.state() != state::kPlanned && journal.state() != state::kStaged &&
+         journal.state() != state::kUndone && journal.state() != state::kStoring;
+}
+
+// Sees the operation's end in the catalog: the row of the restore that a crash interrupted.
+std::vector<std::string> keys_of(Core& core, Journal journal) {
+  std::vector<std::string> keys{"workload:" + workload_of(journal)};
+  if (is_capture(journal)) return keys;
+  const auto transaction = Transaction::resume(core, std::move(journal));
+  return transaction.ok() ? transaction->keys() : keys;
+}
+
+}  // namespace
+
+Recovery::~Recovery() {
+  std::jthread ending;
+  {
+    const std::lock_guard lock(mutex_);
+    ending = std::move(thread_);
+  }
+  // The jthread's destructor requests the stop and joins, without the mutex.
+}
+
+Status Recovery::run() {
+  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core_));
+  TRY_ASSIGN(const std::vector<std::string> operations, list_journals(dir));
+  const bool engine_up = core_.engine.ping().ok();
+  std::vector<std::string> storing;
+  for (const std::string& operation : operations) {
+    auto journal = Journal::open(dir, operation);
+    if (!journal.ok()) {
+      if (journal.error().code() != Code::kCorrupt) return journal.error();
+      // Not even its first record is whole, so nothing had begun: the record comes before all.
+      TRY(dir.remove_file(operation));
+      TRY(dir.sync());
+      tell(core_, "journal.removed", "", operation, journal.error().message());
+      continue;
+    }
+    const std::string workload = workload_of(*journal);
+    if (!is_capture(*journal) && journal->state() == state::kStoring) {
+      storing.push_back(operation);
+      continue;
+    }
+    auto lock = core_.locks.try_lock(keys_of(core_, std::move(*journal)), std::string(kHolder));
+    if (!lock.ok()) return lock.error().with_context("recover " + operation);
+    const Status recovered = recover_one(operation, engine_up, {});
+    if (recovered.ok()) {
+      storing.push_back(operation);
+      continue;
+    }
+    log::error("recovery of {} waits: {}", operation, recovered.error().message());
+    keep(operation, std::move(*lock));
+  }
+  TRY(recover_cut_rows(core_));
+  TRY_ASSIGN(const std::vector<catalog::SnapshotRow> going,
+             core_.catalog.snapshots().list_in(catalog::SnapshotState::kFailed));
+  for (const catalog::SnapshotRow& row : going) TRY(remove_stored(core_, row));
+  TRY_ASSIGN(const std::vector<catalog::UndoRow> undos, core_.catalog.undos().list(""));
+  for (const catalog::UndoRow& undo : undos) {
+    if (undo.state != catalog::UndoState::kDiscarded &&
+        undo.state != catalog::UndoState::kExpired) {
+      continue;
+    }
+    if (const Status removed = remove_undo_trees(undo); !removed.ok()) {
+      log::warn("trees of undo {}: {}", undo.id, removed.error().message());
+    }
+  }
+  for (const std::string& operation : storing) resume_storing(core_, operation);
+  return {};
+}
+
+Status Recovery::recover_one(const std::string& operation, bool engine_up, std::stop_token stop) {
+  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core_));
+  auto journal = Journal::open(dir, operation);
+  if (!journal.ok()) {
+    if (journal.error().code() == Code::kNotFound) return {};
+    return journal.error();
+  }
+  if (!engine_up && needs_engine(*journal)) {
+    return Error(Code::kUnavailable, "the engine is down");
+  }
+  if (is_capture(*journal)) return recover_capture(core_, operation, stop);
+  TRY_ASSIGN(Transaction transaction, Transaction::resume(core_, std::move(*journal)));
+  NoProgress progress;
+  return transaction.recover(progress, stop);
+}
+
+void Recovery::keep(const std::string& operation, parallel::LockGuard lock) {
+  std::string workload;
+  if (const auto dir = open_journal_dir(core_); dir.ok()) {
+    if (const auto journal = Journal::open(*dir, operation); journal.ok()) {
+      workload = workload_of(*journal);
+    }
+  }
+  const std::lock_guard guard(mutex_);
+  waiting_[operation] = std::move(lock);
+  workload_of_[operation] = workload;
+  if (!thread_.joinable()) {
+    thread_ = std::jthread([this](std::stop_token stop) { retry_until_done(stop); });
+  }
+  wake_.notify_all();
+}
+
+void Recovery::keep_if_unfinished(const std::string& operation, parallel::LockGuard lock) {
+  const auto dir = open_journal_dir(core_);
+  if (!dir.ok()) return;
+  const auto found = dir->find(operation);
+  if (found.ok() && found->has_value()) keep(operation, std::move(lock));
+}
+
+void Recovery::retry_until_done(std::stop_token stop) {
+  while (!stop.stop_requested()) {
+    std::vector<std::string> operations;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, stop, [this] { return !waiting_.empty(); });
+      if (stop.stop_requested()) return;
+      wake_.wait_for(lock, stop, std::chrono::milliseconds(kRetryMs), [] { return false; });
+      for (const auto& [operation, held] : waiting_) operations.push_back(operation);
+    }
+    const bool engine_up = core_.engine.ping().ok();
+    for (const std::string& operation : operations) {
+      if (stop.stop_requested()) return;
+      const Status recovered = recover_one(operation, engine_up, stop);
+      if (!recovered.ok()) {
+        log::debug("recovery of {} waits: {}", operation, recovered.error().message());
+        continue;
+      }
+      {
+        const std::lock_guard lock(mutex_);
+        waiting_.erase(operation);
+        workload_of_.erase(operation);
+      }
+      resume_storing(core_, operation);
+    }
+  }
+}
+
+std::vector<std::string> Recovery::waiting() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  for (const auto& [operation, workload] : workload_of_) out.push_back(workload);
+  return out;
+}
+
+Status remove_stored(Core& core, const catalog::SnapshotRow& snapshot) {
+  if (!snapshot.repository_snapshot.empty()) {
+    TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot.repository_snapshot));
+    const Status removed = core.repository.remove_snapshot(id);
+    if (!removed.ok() && removed.error().code() != Code::kNotFound) return removed;
+  }
+  TRY(core.catalog.snapshots().remove(snapshot.id));
+  tell(core, "snapshot.removed", snapshot.workload_id, snapshot.operation_id,
+       "snapshot " + snapshot.id + " was removed");
+  return {};
+}
+
+Status stop_storing(Core& core, const std::string& operation) {
+  TRY_ASSIGN(const std::vector<catalog::OperationRow> rows,
+             core.operations.list("", catalog::kOperationsPerListMax));
+  for (const catalog::OperationRow& row : rows) {
+    if (row.kind != kStoreKind || row.state != catalog::OperationState::kRunning ||
+        row.actor != storing_actor(operation)) {
+      continue;
+    }
+    // It may end by itself just now, which is as good.
+    (void)core.operations.cancel(row.id).ok();
+    TRY_ASSIGN(const catalog::OperationRow ended, core.operations.wait(row.id));
+    (void)ended;
+  }
+  return {};
+}
+
+void resume_storing(Core& core, const std::string& operation) {
+  const auto dir = open_journal_dir(core);
+  if (!dir.ok()) return;
+  const auto journal = Journal::open(*dir, operation);
+  if (!journal.ok() || is_capture(*journal) || journal->state() != state::kStoring) return;
+  const auto started = start_storing(core, operation, workload_of(*journal));
+  if (!started.ok()) log::warn("store after {}: {}", operation, started.error().message());
+}
+
+}  // namespace cairn::volume

@@ -1,0 +1,292 @@
+#include "volume/restore.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/ids.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "os/fault.h"
+#include "repository/archiver.h"
+#include "repository/checker.h"
+#include "repository/restorer.h"
+#include "volume/capture.h"
+#include "volume/plan.h"
+
+namespace cairn::volume {
+
+namespace {
+
+// Extracts one volume's tree beside the live one; its root and the missing live root are made.
+Status stage_one(Core& core,
+                 const std::string& workload_id,
+                 const repository::Id& snapshot,
+                 TreePair& pair,
+                 catalog::OperationContext& context) {
+  TRY(make_place(core.catalog, workload_id, pair.volume));
+  TRY_ASSIGN(const RootPlace place, open_place(pair.volume));
+  TRY_ASSIGN(const os::Dir staging, make_staging(place, pair.staged_in));
+  TRY_ASSIGN(const std::optional<os::Stat> live, place.parent.find(place.name));
+  bool subvolume = false;
+  if (live) {
+    TRY_ASSIGN(const os::Dir root, place.parent.open_dir(place.name));
+    TRY_ASSIGN(subvolume, os::is_btrfs_subvolume(root.fd()));
+  }
+  if (subvolume) {
+    TRY(os::make_btrfs_subvolume(staging, pair.staged_name));
+  } else {
+    TRY(staging.make_dir(pair.staged_name, 0700));
+  }
+  TRY_ASSIGN(const os::Dir tree, staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
+  TRY_ASSIGN(
+      const repository::RestoreStats stats,
+      repository::restore(core.repository, snapshot, {{repository::volume_path(pair.index), &tree}},
+                          context, context.stop_token()));
+  (void)stats;
+  if (!os::seeded(os::Bug::kStageSkipsSync)) TRY(os::sync_file_system(tree.fd()));
+  TRY_ASSIGN(const os::Handle fresh, tree.handle());
+  pair.new_handle = fresh.text;
+  TRY_ASSIGN(const os::Handle old, place.parent.handle(place.name));
+  pair.old_handle = old.text;
+  return {};
+}
+
+Status stage_all(Core& core,
+                 const std::string& snapshot_id,
+                 Transaction& transaction,
+                 catalog::OperationContext& context) {
+  context.phase("stage");
+  TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot_id));
+  for (TreePair& pair : transaction.plan().pairs) {
+    auto staged = stage_one(core, transaction.plan().workload_id, id, pair, context);
+    if (!staged.ok()) return staged.error().with_context("stage " + printable(pair.volume.target));
+  }
+  return transaction.record_staged();
+}
+
+RestoreResult result_of(const Transaction& transaction, const std::string& status) {
+  RestoreResult out;
+  out.status = status;
+  out.workload_id = transaction.plan().workload_id;
+  out.started = transaction.started();
+  out.hold_ms = transaction.clock().hold_ms();
+  out.cairn_ms = transaction.clock().cairn_ms();
+  out.undo = transaction.plan().undo_id;
+  return out;
+}
+
+// HEALTHY or KEPT: tell, start storing, answer.
+Result<RestoreResult> complete(Core& core,
+                               const Transaction& transaction,
+                               std::vector<std::string> untouched,
+                               const std::string& verb) {
+  const bool kept = transaction.kept();
+  RestoreResult out = result_of(transaction, kept ? "kept" : verb);
+  out.untouched = std::move(untouched);
+  tell(core, transaction.plan().kind + ".done", out.workload_id, transaction.operation(),
+       verb + " in a hold of " + std::to_string(out.hold_ms) + " ms; undo " + out.undo);
+  auto storing = start_storing(core, transaction.operation(), out.workload_id);
+  if (storing.ok()) {
+    out.storing = *storing;
+  } else {
+    out.warnings.push_back("the replaced data will be stored later: " + storing.error().message());
+  }
+  if (kept) {
+    ErrorDetail detail;
+    detail.data = "new";
+    return Error(Code::kUnhealthy,
+                 "the workload is not healthy on the restored data, which was kept; undo " +
+                     out.undo + " brings the old data back",
+                 std::move(detail));
+  }
+  return out;
+}
+
+ExchangePlan plan_of(const catalog::Workload& workload,
+                     const FullPlan& full,
+                     const RestoreOptions& options,
+                     const std::string& kind) {
+  ExchangePlan out;
+  out.kind = kind;
+  out.workload_id = workload.id;
+  out.workload_name = workload.name;
+  out.undo_id = ids::make(ids::kUndo);
+  out.on_failure = options.on_failure;
+  out.should_run = full.should_run;
+  out.generation_before = workload.data_generation;
+  out.also_stop = options.also_stop;
+  out.pairs = full.pairs;
+  return out;
+}
+
+}  // namespace
+
+Outcome run_restore(Core& core,
+                    const catalog::Workload& workload,
+                    const catalog::SnapshotRow& snapshot,
+                    const RestoreOptions& options,
+                    catalog::OperationContext& context) {
+  context.phase("plan");
+  auto full = make_restore_plan(core, workload, snapshot, options);
+  if (!full.ok()) return {full.error()};
+  if (const Status good = check_plan(full->shown, "restore of " + workload.name); !good.ok()) {
+    return {good.error()};
+  }
+  ExchangePlan plan = plan_of(workload, *full, options, "restore");
+  plan.snapshot_id = snapshot.id;
+  for (TreePair& pair : plan.pairs) pair.staged_in = context.id();
+
+  auto begun = Transaction::begin(core, context.id(), std::move(plan));
+  if (!begun.ok()) return {begun.error()};
+  Transaction& transaction = *begun;
+  const Status staged = stage_all(core, snapshot.repository_snapshot, transaction, context);
+  if (!staged.ok()) {
+    const Status cleaned = transaction.abandon();
+    return {staged.error().with_context("restore " + workload.name), !cleaned.ok()};
+  }
+  const Status run = transaction.run(context, context.stop_token(), &context);
+  if (!run.ok()) {
+    return {run.error().with_context("restore " + workload.name), transaction.unfinished()};
+  }
+  return {complete(core, transaction, full->shown.untouched, "restored")};
+}
+
+Outcome run_undo(Core& core,
+                 const catalog::Workload& workload,
+                 const catalog::UndoRow& undo,
+                 const RestoreOptions& options,
+                 catalog::OperationContext& context) {
+  context.phase("plan");
+  auto full = make_undo_plan(core, workload, undo, options);
+  if (!full.ok()) return {full.error()};
+  if (const Status good = check_plan(full->shown, "undo of " + workload.name); !good.ok()) {
+    return {good.error()};
+  }
+  ExchangePlan plan = plan_of(workload, *full, options, "undo");
+  plan.source_undo = undo.id;
+
+  auto begun = Transaction::begin(core, context.id(), std::move(plan));
+  if (!begun.ok()) return {begun.error()};
+  Transaction& transaction = *begun;
+  const auto prepare = [&]() -> Status {
+    catalog::UndoRow applying = undo;
+    applying.state = catalog::UndoState::kApplying;
+    TRY(core.catalog.undos().update(applying));
+    return transaction.record_staged();
+  };
+  if (const Status prepared = prepare(); !prepared.ok()) {
+    const Status cleaned = transaction.abandon();
+    return {prepared.error(), !cleaned.ok()};
+  }
+  const Status run = transaction.run(context, context.stop_token(), &context);
+  if (!run.ok()) {
+    return {run.error().with_context("undo " + workload.name), transaction.unfinished()};
+  }
+  return {complete(core, transaction, {}, "undone")};
+}
+
+namespace {
+
+// The trees that went out, held open for the archiver.
+Result<std::vector<CaptureRoot>> open_replaced(const std::vector<TreePair>& pairs) {
+  std::vector<CaptureRoot> out;
+  for (const TreePair& pair : pairs) {
+    TRY_ASSIGN(const OpenPair open, open_pair(pair));
+    TRY_ASSIGN(os::Dir tree, open.staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
+    TRY_ASSIGN(const os::Handle handle, tree.handle());
+    if (handle.text != pair.old_handle) {
+      return Error(Code::kCorrupt, "the replaced tree of " + printable(pair.volume.target) +
+                                       " is not where it was put");
+    }
+    out.push_back({pair.index, pair.volume, std::move(tree)});
+  }
+  return out;
+}
+
+Status store_trees(Core& core,
+                   const ExchangePlan& plan,
+                   catalog::UndoRow& undo,
+                   catalog::OperationContext& context) {
+  TRY_ASSIGN(std::vector<CaptureRoot> roots, open_replaced(plan.pairs));
+  catalog::SnapshotRow row;
+  row.id = ids::make(ids::kSnapshot);
+  row.workload_id = plan.workload_id;
+  row.workload_name = plan.workload_name;
+  row.operation_id = context.id();
+  row.reason = catalog::SnapshotReason::kPreRestore;
+  row.consistency = consistency_name(Consistency::kStopped);
+  row.data_generation = plan.generation_before;
+  TRY(store_capture(core, roots, row, context));
+  context.phase("verify");
+  TRY_ASSIGN(const repository::Id id, repository::Id::parse(row.repository_snapshot));
+  TRY_ASSIGN(const std::vector<repository::CheckFinding> findings,
+             repository::verify_snapshot(core.repository, id, context, context.stop_token()));
+  if (!findings.empty()) {
+    return Error(Code::kCorrupt, "the stored data does not read back: " + findings[0].subject +
+                                     ": " + findings[0].detail);
+  }
+  row.verified_ms = wall_ms();
+  TRY(core.catalog.snapshots().update(row));
+  TRY_ASSIGN(const catalog::Settings settings, core.catalog.settings().all());
+  undo.pre_restore_snapshot = row.id;
+  undo.expires_ms = wall_ms() + settings.undo_keep_s * 1000;
+  return {};
+}
+
+}  // namespace
+
+Status store_replaced(Core& core,
+                      const std::string& operation,
+                      catalog::OperationContext& context) {
+  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core));
+  TRY_ASSIGN(Journal journal, Journal::open(dir, operation));
+  TRY_ASSIGN(Transaction transaction, Transaction::resume(core, std::move(journal)));
+  const ExchangePlan& plan = transaction.plan();
+  const bool kept = transaction.kept();
+  TRY_ASSIGN(std::optional<catalog::UndoRow> undo, core.catalog.undos().find(plan.undo_id));
+  // Gone or ended meanwhile: nothing is left to store.
+  if (!undo || undo->state != catalog::UndoState::kAvailable) return transaction.finish();
+  if (undo->pre_restore_snapshot.empty()) {
+    const Status stored = store_trees(core, plan, *undo, context);
+    if (!stored.ok()) {
+      // Somebody needs the trees, or the daemon ends: the journal still asks for it.
+      if (context.stop_token().stop_requested()) return stored;
+      tell(core, "undo.not_stored", plan.workload_id, operation,
+           "the replaced data could not be stored, so undo " + plan.undo_id +
+               " never expires: " + stored.error().message());
+      TRY(transaction.finish());
+      return stored;
+    }
+    if (kept) undo->expires_ms = 0;
+    TRY(core.catalog.undos().update(*undo));
+    if (os::seeded(os::Bug::kUndoRemovedEarly)) TRY(remove_undo_trees(*undo));
+  }
+  tell(core, "undo.stored", plan.workload_id, operation,
+       "the replaced data is stored as " + undo->pre_restore_snapshot);
+  return transaction.finish();
+}
+
+std::string storing_actor(const std::string& operation) {
+  return "cairnd for " + operation;
+}
+
+Result<std::string> start_storing(Core& core,
+                                  const std::string& operation,
+                                  const std::string& workload_id) {
+  return core.operations.start(
+      {.kind = std::string(kStoreKind),
+       .workload_id = workload_id,
+       .actor = storing_actor(operation)},
+      [&core, operation](catalog::OperationContext& context) -> Result<std::string> {
+        TRY(store_replaced(core, operation, context));
+        return std::string("{}");
+      });
+}
+
+Status remove_undo_trees(const catalog::UndoRow& undo) {
+  const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
+  TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
+  for (const TreePair& pair : pairs) TRY(remove_staged(pair, pair.old_handle));
+  return {};
+}
+
+}  // namespace cairn::volume
