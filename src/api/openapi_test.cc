@@ -88,7 +88,9 @@ TEST(Routes, ActionsAreUniqueAndOnlyHarmlessOnesAreOpen) {
   std::set<std::string_view> actions;
   for (const Route& route : all_routes()) {
     EXPECT_TRUE(actions.insert(route.action).second) << route.action;
-    if (route.right == Right::kAnyone) EXPECT_EQ(route.method, Method::kGet) << route.pattern;
+    if (route.right == Right::kAnyone) {
+      EXPECT_EQ(route.method, Method::kGet) << route.pattern;
+    }
   }
   const std::set<std::string> open = [] {
     std::set<std::string> paths;
