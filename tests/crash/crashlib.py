@@ -178,6 +178,7 @@ class TracedDaemon:
                                         stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
         self._socket = socket.socket(socket.AF_UNIX)
         self._lines = None
+        self._armed = injection
         wait_until(lambda: self._connect(control) or not self.alive, "the tracer's control socket")
 
     def _connect(self, path):
@@ -206,6 +207,7 @@ class TracedDaemon:
 
     def arm(self, injection=COUNT_ONLY):
         """Starts counting from 0 with this fault."""
+        self._armed = injection
         self.command(injection.control())
         self.command("arm")
 
@@ -237,14 +239,12 @@ class TracedDaemon:
         calls, count = read_log(self.log) if self.log.exists() else ([], 0)
         return Run(self.process.poll() or 0, count, calls)
 
-    def end(self, grace_s=2):
+    def end(self):
         """After the operation: what follows runs undisturbed. Waits for a kill that is under
         way, else stops the daemon; a Run."""
         answer = self.disarm()
-        if answer is None or not self.alive:
+        if answer is None or (answer["fired"] and self._armed.mode.startswith("kill")):
             self.wait()
-        elif self.run().killed:
-            self.wait(grace_s + 60)
         else:
             self.stop()
         return self.run()
@@ -347,11 +347,13 @@ class Report:
 
 
 def for_each_call(scenario, modes=("kill", "ENOSPC", "EIO", "short"), recover=None, check=None,
-                  sample=None, seed=None, recovery_crashes=0, budget_s=None, stop_at_first=False):
+                  sample=None, seed=None, recovery_crashes=0, recovery_modes=("kill",),
+                  budget_s=None, stop_at_first=False):
     """Injects each mode at each call of the scenario's run, recovers, checks; returns a Report.
 
     sample            at most so many calls a mode (the first and the last are always among them)
-    recovery_crashes  so many kills inside a recovery after a kill, sampled; "all": every one
+    recovery_crashes  so many faults inside a recovery after a kill, sampled; "all": every one
+    recovery_modes    what these faults are; "full": the disk is full for the whole recovery
     budget_s          stops early and says so in the report
     recover, check    replace the scenario's methods
 
@@ -366,7 +368,8 @@ def for_each_call(scenario, modes=("kill", "ENOSPC", "EIO", "short"), recover=No
     for mode in modes:
         loop.all_calls(mode, base, sample)
     if recovery_crashes:
-        loop.inside_recovery(base, recovery_crashes)
+        for mode in recovery_modes:
+            loop.inside_recovery(base, mode, recovery_crashes)
     print(loop.report, flush=True)
     return loop.report
 
@@ -432,8 +435,8 @@ class _Loop:
         finally:
             self.scenario.cleanup(state)
 
-    def inside_recovery(self, base, wanted):
-        """Kills the recovery itself: its calls are counted once for each outer crash chosen."""
+    def inside_recovery(self, base, mode, wanted):
+        """Faults in the recovery itself: its calls are counted once for each outer kill."""
         outer = [call["n"] for call in base.calls]
         self.rng.shuffle(outer)
         left = None if wanted == "all" else int(wanted)
@@ -441,14 +444,15 @@ class _Loop:
         for at in outer:
             if self.stopping() or left == 0:
                 return
-            inner = list(range(1, self.count_recovery(Injection("kill", at)) + 1))
+            count = 1 if mode == "full" else self.count_recovery(Injection("kill", at))
+            inner = list(range(1, count + 1))
             if each is not None:
                 inner = self.rng.sample(inner, min(len(inner), each, left))
                 left -= len(inner)
             for number in inner:
                 if self.stopping():
                     return
-                self.case(Injection("kill", at), Injection("kill", number))
+                self.case(Injection("kill", at), Injection(mode, number))
 
     def count_recovery(self, injection):
         state = self.scenario.prepare()

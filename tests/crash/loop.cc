@@ -331,26 +331,24 @@ void Tracer::kill_tree(const Thread& cause) {
 }
 
 void Tracer::stop_others(const Thread& cause) {
-  for (auto& [tid, thread] : threads_) {
-    if (!thread.stopped && tid != cause.tid) trace(PTRACE_INTERRUPT, tid, 0);
+  // Spared threads go on: a stop taken from them here would lose the signal it carries.
+  std::vector<pid_t> running;
+  for (const auto& [tid, thread] : threads_) {
+    if (thread.stopped || tid == cause.tid || is_spared(thread)) continue;
+    trace(PTRACE_INTERRUPT, tid, 0);
+    running.push_back(tid);
   }
-  for (int waited = 0; waited < kStopWaitMs;) {
-    const bool all = std::all_of(threads_.begin(), threads_.end(),
-                                 [](const auto& entry) { return entry.second.stopped; });
-    if (all) return;
-    int status = 0;
-    const pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
-    if (tid <= 0) {
-      usleep(1000);
-      ++waited;
-    } else if (WIFEXITED(status) || WIFSIGNALED(status)) {
-      on_gone(tid, status);
-    } else {
-      Thread& thread = threads_[tid];
-      thread.tid = tid;
-      if (thread.group == 0) thread.group = thread_group(tid);
-      thread.stopped = true;
-    }
+  for (int waited = 0; !running.empty() && waited < kStopWaitMs; ++waited) {
+    std::erase_if(running, [this](pid_t tid) {
+      int status = 0;
+      if (waitpid(tid, &status, __WALL | WNOHANG) == 0) return false;
+      if (WIFEXITED(status) || WIFSIGNALED(status))
+        on_gone(tid, status);
+      else
+        threads_[tid].stopped = true;
+      return true;
+    });
+    if (!running.empty()) usleep(1000);
   }
 }
 
