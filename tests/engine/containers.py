@@ -192,8 +192,6 @@ class Container:
         for name in ("upper", "work", "merged"):
             os.makedirs(os.path.join(self.dir, name), exist_ok=True)
         os.makedirs(self.cgroup, exist_ok=True)
-        with open(os.path.join(self.dir, "cgroup"), "w") as file:
-            file.write(self.cgroup)
         self._freeze(False)  # it stays frozen when what was paused in it has been killed
         for name in ("exit", "pid"):
             try:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A process that serves Docker's Engine API (1.41) with real processes for containers.
 
-Usage: fake_engine.py --root DIR --socket PATH
+Usage: fake_engine.py --root DIR --socket PATH [--owner PID]
 
 A container is a process tree in its own mount, pid, ipc and uts namespaces, on an overlay of
 its image's root, with its binds and volumes mounted; it shares the engine's network. What the
@@ -47,7 +47,7 @@ def cgroup2_root():
 
 
 class Engine:
-    def __init__(self, root):
+    def __init__(self, root, owner=0):
         self.root = root
         self.stopping = False
         self.lock = threading.RLock()
@@ -58,6 +58,8 @@ class Engine:
         self.ident = identity["ID"]
         self.cgroup = os.path.join(cgroup2_root(), "cairn-fake-" + self.ident[:12])
         os.makedirs(self.cgroup, exist_ok=True)
+        with open(os.path.join(root, "cgroup"), "w") as file:
+            file.write(self.cgroup)
         self.events, self.event_count = [], 0
         self.event_arrived = threading.Condition()
         self.faults = Faults(root)
@@ -72,7 +74,7 @@ class Engine:
                 self.all[ident] = ct.Container(self, record)
             else:
                 shutil.rmtree(os.path.join(self.containers_dir, ident), ignore_errors=True)
-        self.spawner = SpawnClient(root, self.on_exit)
+        self.spawner = SpawnClient(root, self.on_exit, owner)
 
     def on_exit(self, key, pid, code):
         if key.startswith("exec-"):
@@ -607,9 +609,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", required=True)
     parser.add_argument("--socket", required=True)
+    parser.add_argument("--owner", type=int, default=0, help="a process that containers must not outlive")
     args = parser.parse_args()
     os.makedirs(args.root, mode=0o710, exist_ok=True)
-    engine = Engine(os.path.abspath(args.root))
+    engine = Engine(os.path.abspath(args.root), args.owner)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -18,13 +18,13 @@ class SpawnError(Exception):
 
 
 class SpawnClient:
-    def __init__(self, root, on_exit):
+    def __init__(self, root, on_exit, owner=0):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawner.py")
         self.process = subprocess.Popen(
-            [sys.executable, "-IS", script, root, str(theirs.fileno())],
+            [sys.executable, "-IS", script, root, str(theirs.fileno()), str(owner)],
             pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
         )
         theirs.close()

@@ -3,9 +3,9 @@
 It forks containers into their own mount, pid, ipc and uts namespaces, pumps their output
 into json-file logs, and reports exits. It is separate because a threaded process must not
 fork, and because containers must go on when the engine is killed. It ends when the engine
-is gone and its last container has ended.
+is gone and its last container has ended, or kills all of them when the OWNER process ends.
 
-Usage: spawner.py ROOT FD    (FD: a SOCK_SEQPACKET socket; requests and events are JSON)
+Usage: spawner.py ROOT FD OWNER    (FD: a SOCK_SEQPACKET socket; requests and events are JSON)
 """
 
 import array
@@ -184,13 +184,16 @@ def _await_exec(read_end):
 
 
 class Spawner:
-    def __init__(self, channel):
+    def __init__(self, channel, owner):
         self.channel = channel
         self.connected = True
         self.poll = select.epoll()
         self.children = {}  # pidfd -> (pid, key, directory or None, [log descriptors])
         self.pipes = {}  # descriptor -> (log file, stream name, unfinished line)
         self.poll.register(channel.fileno(), select.EPOLLIN)
+        self.owner = os.pidfd_open(owner) if owner else -1
+        if owner:
+            self.poll.register(self.owner, select.EPOLLIN)
 
     def send(self, message):
         if not self.connected:
@@ -208,6 +211,10 @@ class Spawner:
     def run(self):
         while self.connected or self.children:
             for fd, _ in self.poll.poll():
+                if fd == self.owner:
+                    for pidfd in self.children:
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                    return
                 if fd in self.children:
                     self.reap(fd)
                 elif fd in self.pipes:
@@ -383,7 +390,7 @@ def main():
     channel = socket.socket(fileno=int(sys.argv[2]))
     os.set_inheritable(channel.fileno(), False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Spawner(channel).run()
+    Spawner(channel, int(sys.argv[3])).run()
 
 
 if __name__ == "__main__":

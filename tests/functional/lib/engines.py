@@ -114,6 +114,18 @@ class _Engine:
             process.remove_tree(self.base)
 
 
+def _remove_cgroups(top: Path) -> None:
+    def gone():
+        for directory, _, _ in os.walk(top, topdown=False):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                return False  # a process in it is still ending
+        return True
+
+    wait_for(gone, 5, f"removal of {top}")
+
+
 class RealDocker(_Engine):
     """dockerd with all its places beneath one scratch directory."""
 
@@ -182,11 +194,7 @@ class RealDocker(_Engine):
             process.wait_gone(helpers)
         self._end_containers()
         for top in Path("/sys/fs/cgroup").glob(f"*/{self._cgroup}"):
-            for directory, _, _ in os.walk(top, topdown=False):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    pass
+            _remove_cgroups(top)
 
 
 class FakeDocker(_Engine):
@@ -205,7 +213,8 @@ class FakeDocker(_Engine):
 
     def _argv(self) -> list:
         script = TESTS / "engine" / "fake_engine.py"
-        return [PYTHON, "-IS", script, "--root", self.data_root, "--socket", self.socket, *self.extra_args]
+        return [PYTHON, "-IS", script, "--root", self.data_root, "--socket", self.socket, "--owner", os.getpid(),
+                *self.extra_args]
 
     def container_pids(self) -> list[int]:
         found = []
@@ -237,13 +246,9 @@ class FakeDocker(_Engine):
         if self.daemon is not None:
             self.daemon.kill()
             self._end_containers()
-        for state in (self.data_root / "containers").glob("*/cgroup"):
-            group = Path(state.read_text())
-            for directory in (group, group.parent):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    pass
+        record = self.data_root / "cgroup"
+        if record.exists():
+            _remove_cgroups(Path(record.read_text()))
 
     # -- what only the fake offers: faults, calls, images that need no push ---------
 
