@@ -1,0 +1,66 @@
+#include "os/signals.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+
+namespace cairn::os {
+
+namespace {
+
+sigset_t set_of(const std::vector<int>& signals) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : signals) sigaddset(&set, signal);
+  return set;
+}
+
+Status change_mask(int how, const std::vector<int>& signals) {
+  const sigset_t set = set_of(signals);
+  const int failed = ::pthread_sigmask(how, &set, nullptr);
+  if (failed != 0) return os_error("change the signal mask", failed);
+  return {};
+}
+
+}  // namespace
+
+Status block_signals(const std::vector<int>& signals) {
+  return change_mask(SIG_BLOCK, signals);
+}
+
+Status unblock_signals(const std::vector<int>& signals) {
+  return change_mask(SIG_UNBLOCK, signals);
+}
+
+Result<std::optional<int>> wait_signal(const std::vector<int>& signals, int timeout_ms) {
+  const sigset_t set = set_of(signals);
+  const timespec timeout{.tv_sec = timeout_ms / 1000,
+                         .tv_nsec = static_cast<long>(timeout_ms % 1000) * 1'000'000L};
+  const int taken = ::sigtimedwait(&set, nullptr, &timeout);
+  if (taken > 0) return std::optional<int>(taken);
+  const int saved = errno;
+  if (saved == EAGAIN || saved == EINTR) return std::optional<int>();
+  return os_error("wait for a signal", saved);
+}
+
+void ignore_broken_pipes() {
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  // Cannot fail for a valid signal number.
+  (void)::sigaction(SIGPIPE, &ignore, nullptr);
+}
+
+bool is_terminal(int fd) {
+  return ::isatty(fd) == 1;
+}
+
+int terminal_columns(int fd) {
+  winsize size{};
+  if (::ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+}  // namespace cairn::os
