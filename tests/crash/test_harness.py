@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -371,6 +372,60 @@ def test_a_recording_replays_to_the_real_tree(tmp_path):
                  if state.label == "everything")
     whole.materialise(tmp_path / "built")
     assert describe(built) == describe(root)
+
+
+SQLITE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1] + '/db', isolation_level=None)
+db.execute('pragma synchronous=' + sys.argv[2]); db.execute('pragma wal_autocheckpoint=4')
+for i in range(6):
+    db.execute('insert into t values (?)', (str(i) * 3000,)); print(i, flush=True)
+"""
+
+
+def sqlite_power_loss(tmp_path, synchronous):
+    """A program whose crash safety others have proven: the model must agree with them."""
+    root = tmp_path / "root"
+    root.mkdir()
+    db = sqlite3.connect(root / "db")
+    db.execute("pragma journal_mode=wal")
+    db.execute("create table t(a)")
+    db.close()
+    recording, run = record([sys.executable, "-c", SQLITE, root, synchronous], [root],
+                            tmp_path / "recording")
+    assert run.code == 0 and not recording.unsupported
+    target = Path(tempfile.mkdtemp(prefix="crash-power.", dir=IN_MEMORY))
+
+    def check(base, state):
+        database = sqlite3.connect(base + str(root) + "/db")
+        try:
+            assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+            rows = database.execute("select count(*) from t").fetchone()[0]
+        finally:
+            database.close()
+        assert rows >= len(state.output.split()), "a committed row is gone"
+    try:
+        return for_each_state(recording, target, lambda base: None, check, seed=SEED)
+    finally:
+        shutil.rmtree(target)
+
+
+def test_sqlite_keeps_its_promise_and_loses_rows_without_syncs(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "off").mkdir()
+    report = sqlite_power_loss(tmp_path / "full", "full")
+    report.require_ok()
+    assert report.counts["power loss"] > 100
+    assert sqlite_power_loss(tmp_path / "off", "off").failures
+
+
+def test_a_writable_mapping_is_reported(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    script = "import mmap; f = open('f', 'w+b'); f.truncate(4096); m = mmap.mmap(f.fileno(), 4096)"
+    recording, run = record([sys.executable, "-c", script], [root], tmp_path / "rec", cwd=root)
+    assert run.code == 0
+    assert [seen["what"] for seen in recording.unsupported] == ["mmap"]
 
 
 # Daemons.
