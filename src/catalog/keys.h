@@ -15,6 +15,7 @@ namespace cairn::catalog {
 inline constexpr std::string_view kKeysDirectory = "keys";
 inline constexpr std::string_view kSealingKeyFile = "sealing.key";
 inline constexpr std::string_view kRepositoryPasswordFile = "repository.password";
+inline constexpr std::string_view kRepositoryDirectory = "repo";
 
 // 64 hex characters and a newline in keys/sealing.key, as the recovery kit shows it. Made where it
 // is missing; kCorrupt where it is missing although a catalog exists (a new key could not open its

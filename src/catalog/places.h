@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "catalog/states.h"
 
 namespace cairn::catalog {
 
@@ -16,6 +17,8 @@ class Store;
 
 enum class PlaceKind { kBind, kVolume, kTmpfs };
 std::string_view name_of(PlaceKind kind);  // "bind", "volume", "tmpfs"
+template <>
+Result<PlaceKind> parse_state(std::string_view name);
 
 struct Place {
   std::string workload_id;

@@ -56,15 +56,15 @@ class ReleaseTable {
 
   // kExists, kNotFound where the workload does not exist.
   Status insert(const Release& release);
-  // Replaces the row with that id. kNotFound.
+  // Replaces the row with that id, but for workload_id and created_ms. kNotFound.
   Status update(const Release& release);
   // Sets the state; leaving kDeploying sets finished_ms. kNotFound.
   Status set_state(const std::string& id, ReleaseState state);
   // In one transaction: this release is kRunning, every other one of its workload that was
-  // kRunning is kRetired. kNotFound.
+  // kRunning or kStopped is kRetired. kNotFound.
   Status promote(const std::string& id);
   Result<std::optional<Release>> find(const std::string& id);
-  // The newest release in state kRunning or, for a workload that was stopped, kStopped.
+  // The release in state kRunning or, for a workload that was stopped, the newest in kStopped.
   Result<std::optional<Release>> current(const std::string& workload_id);
   // Newest first.
   Result<std::vector<Release>> list(const std::string& workload_id);

@@ -71,5 +71,21 @@ std::string_view name_of(OperationState value);
 // The value with that name; kCorrupt otherwise, since the text comes from the catalog's own rows.
 template <typename Enum>
 Result<Enum> parse_state(std::string_view name);
+template <>
+Result<Desired> parse_state(std::string_view name);
+template <>
+Result<ReleaseState> parse_state(std::string_view name);
+template <>
+Result<InstanceRole> parse_state(std::string_view name);
+template <>
+Result<InstanceState> parse_state(std::string_view name);
+template <>
+Result<SnapshotState> parse_state(std::string_view name);
+template <>
+Result<SnapshotReason> parse_state(std::string_view name);
+template <>
+Result<UndoState> parse_state(std::string_view name);
+template <>
+Result<OperationState> parse_state(std::string_view name);
 
 }  // namespace cairn::catalog

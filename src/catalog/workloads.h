@@ -68,7 +68,8 @@ class WorkloadTable {
   Status raise_generation(const std::string& id, std::int64_t at_least);
 
   // Deletes the row with its volume rows and releases; places, snapshots, undos, events stay.
-  // kConflict while instance rows exist (remove the containers first), kNotFound.
+  // kConflict while rows of serving instances exist (remove the containers first; holders may stay
+  // with the undos), kNotFound.
   Status remove(const std::string& id);
 
  private:
