@@ -16,7 +16,7 @@ def pytest_addoption(parser):
 
 def pytest_generate_tests(metafunc):
     if "engine_kind" in metafunc.fixturenames:
-        kinds = metafunc.config.getoption("--engines").split(",")
+        kinds = metafunc.config.getoption("--engines", "fake,real").split(",")
         metafunc.parametrize("engine_kind", kinds, scope="session")
 
 

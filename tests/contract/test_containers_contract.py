@@ -27,6 +27,8 @@ def test_ping_names_the_newest_version(client):
     answer = unix_request(client.socket_path, "GET", "/_ping")
     assert (answer.status, answer.body) == (200, b"OK")
     assert answer.headers["Api-Version"] == "1.41"
+    head = unix_request(client.socket_path, "HEAD", "/_ping")
+    assert (head.status, head.body, head.headers["Api-Version"]) == (200, b"", "1.41")
     assert client.get("/version").json()["MinAPIVersion"] == "1.12"
 
 

@@ -132,6 +132,18 @@ def test_a_kill_at_any_moment_leaves_nothing_running_that_it_does_not_know(engin
         wait_for(lambda: not engine.container_pids(), 5, "end of all containers")
 
 
+def test_a_reset_leaves_only_images(engine):
+    engine.client.run("small:1", None, "web", HostConfig={"Binds": ["data1:/data"]})
+    engine.client.post("/networks/create", {"Name": "cairn"})
+    engine.fault("status", path="/info$")
+    engine.reset()
+    assert engine.client.containers() == []
+    assert engine.client.volume_names() == set()
+    assert {n["Name"] for n in engine.client.get("/networks").json()} == {"bridge", "host", "none"}
+    assert engine.client.get("/info").status == 200
+    assert engine.client.get("/images/small:1/json").status == 200
+
+
 def test_many_containers_at_once(engine):
     def run(number):
         ident = engine.client.run("small:1", ["sh", "-c", f"echo {number}"], f"many.{number}")

@@ -89,6 +89,7 @@ class Api:
         self.on("POST", "/fake/faults", lambda r: engine.faults.add(r.json()) or Answer(201))
         self.on("GET", "/fake/faults", lambda r: Answer(200, engine.faults.rules))
         self.on("DELETE", "/fake/faults", lambda r: engine.faults.clear() or Answer(204))
+        self.on("POST", "/fake/reset", lambda r: engine.reset() or Answer(204))
         self.on("GET", "/fake/calls", lambda r: Answer(200, list(engine.faults.calls)))
 
     def info(self):

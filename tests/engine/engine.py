@@ -85,6 +85,17 @@ class Engine:
         self.stopping = True
         self._together([c.stop for c in list(self.all.values())])
 
+    def reset(self):
+        """Everything but images goes: what a crash loop needs between two rounds."""
+        self.faults.clear()
+        self._together([lambda c=c: self.remove(c, True, True) for c in list(self.all.values())])
+        for name in list(self.volumes.all):
+            self.volumes.remove(name)
+        for network in list(self.networks.all.values()):
+            if network["Name"] not in ("bridge", "host", "none"):
+                self.networks.remove(network["Id"], False)
+        self.faults.calls.clear()
+
     @staticmethod
     def _together(calls):
         threads = [threading.Thread(target=call) for call in calls]

@@ -129,7 +129,7 @@ class Connection:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
 
-    def send(self, answer, common):
+    def send(self, answer, common, head=False):
         headers = {**common, **answer.headers}
         body = answer.body
         if hasattr(body, "__next__"):
@@ -158,7 +158,7 @@ class Connection:
         headers["Content-Length"] = len(data)
         lines = [f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, 'Status')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + data)
+        self.sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + (b"" if head else data))
 
 
 class Router:
@@ -207,7 +207,7 @@ class Server:
                 answer = self.handle(request)
                 if answer is Hijacked:
                     return
-                connection.send(answer, self.common)
+                connection.send(answer, self.common, request.method == "HEAD")
                 if request.headers.get("connection", "").lower() == "close":
                     return
         except (Drop, OSError, ValueError):

@@ -260,6 +260,10 @@ class FakeDocker(_Engine):
     def clear_faults(self) -> None:
         self.client._check("faults", self.client.delete("/fake/faults"), 204)
 
+    def reset(self) -> None:
+        """Removes every container, volume, network, fault and recorded call; images stay."""
+        self.client._check("reset", self.client.post("/fake/reset"), 204)
+
     def calls(self) -> list:
         """Every call so far, oldest first: {"method","path","status"}."""
         return self.client.get("/fake/calls").json()

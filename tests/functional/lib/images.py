@@ -46,9 +46,10 @@ case "$mode" in
       usleep 1000
     done ;;
   stubborn)
-    trap '' TERM INT; while :; do sleep 1; done ;;
+    trap '' TERM INT; while :; do sleep 3600; done ;;
   *)
-    trap 'exit 0' TERM INT; while :; do usleep 20000; done ;;
+    # A background child and wait: a trap waits for a child in the foreground, but not for this one.
+    trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done ;;
 esac
 """
 
