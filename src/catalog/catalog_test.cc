@@ -1,1 +1,203 @@
-#include <gtest/gtest.h>
+// Opening, migrating and checking the catalog's file.
+#include "catalog/catalog.h"
+
+#include <fcntl.h>
+
+#include <string>
+#include <vector>
+
+#include "catalog/schema.h"
+#include "catalog/store.h"
+#include "catalog/test_data.h"
+#include "sqlite/database.h"
+
+namespace cairn::catalog {
+namespace {
+
+using CatalogFile = CatalogTest;
+
+std::string path_of(const std::string& directory, const std::string& name) {
+  return directory + "/" + name;
+}
+
+TEST_F(CatalogFile, IsReadableByItsOwnerOnly) {
+  add(web());
+  for (const char* name : {"catalog.db", "catalog.db-wal", "catalog.db-shm"}) {
+    const auto stat = data().stat(name);
+    ASSERT_TRUE(stat.ok()) << name;
+    EXPECT_EQ(stat->mode, 0600U) << name;
+  }
+}
+
+TEST_F(CatalogFile, KeepsWhatWasWrittenAcrossAStart) {
+  add(web());
+  reopen();
+  const auto found = catalog_->workloads().get("web");
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(*found, web());
+}
+
+TEST_F(CatalogFile, HoldsNoSecretInPlainText) {
+  add(web());
+  Release release;
+  release.id = "rel_1";
+  release.workload_id = "wl_web";
+  release.env = web().env;
+  ASSERT_TRUE(catalog_->releases().insert(release).ok());
+  catalog_.reset();
+  for (const os::Entry& entry : data().list().value_or({})) {
+    const auto content = data().read_file(entry.name, 64U << 20U);
+    ASSERT_TRUE(content.ok());
+    EXPECT_EQ(content->find("hunter2"), std::string::npos) << entry.name;
+  }
+}
+
+TEST_F(CatalogFile, RefusesAnotherSealingKey) {
+  add(web());
+  catalog_.reset();
+  codec::SealingKey other = key_;
+  other[0] ^= std::byte{1};
+  const auto opened = Catalog::open(directory_, codec::Sealer(other));
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code(), Code::kCorrupt);
+  EXPECT_NE(opened.error().message().find("recovery kit"), std::string::npos);
+  reopen();
+}
+
+TEST_F(CatalogFile, RefusesOneOfANewerMajorVersionAndLeavesItAlone) {
+  catalog_.reset();
+  {
+    auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+    ASSERT_TRUE(database.ok());
+    ASSERT_TRUE(database->execute("PRAGMA user_version=9001").ok());
+  }
+  const auto opened = Catalog::open(directory_, sealer());
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code(), Code::kConflict);
+  EXPECT_NE(opened.error().message().find("9.1"), std::string::npos);
+  EXPECT_NE(opened.error().message().find("Start the newer program"), std::string::npos);
+  auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+  ASSERT_TRUE(database.ok());
+  EXPECT_EQ(database->get_integer("PRAGMA user_version", {}).value_or(0), 9001);
+}
+
+TEST_F(CatalogFile, TakesOneOfANewerMinorVersion) {
+  add(web());
+  catalog_.reset();
+  {
+    auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+    ASSERT_TRUE(database.ok());
+    ASSERT_TRUE(database
+                    ->execute("ALTER TABLE workloads ADD COLUMN later TEXT NOT NULL DEFAULT 'x';"
+                              "PRAGMA user_version=1009")
+                    .ok());
+  }
+  reopen();
+  EXPECT_TRUE(catalog_->workloads().get("web").ok());
+  Workload other = web();
+  other.id = "wl_other";
+  other.name = "other";
+  add(other);
+}
+
+sqlite::Schema next_schema(std::string migration) {
+  sqlite::Schema schema = current_schema();
+  schema.version = {.major = schema.version.major + 1, .minor = 0};
+  schema.migrations.push_back({.to = schema.version, .sql = std::move(migration)});
+  return schema;
+}
+
+TEST_F(CatalogFile, IsCopiedBeforeAMigration) {
+  add(web());
+  catalog_.reset();
+  const auto schema =
+      next_schema("ALTER TABLE workloads ADD COLUMN later TEXT NOT NULL DEFAULT ''");
+  {
+    const auto store = Store::open(directory_, sealer(), schema);
+    ASSERT_TRUE(store.ok()) << store.error().message();
+    auto database = (*store)->lock();
+    EXPECT_EQ(
+        database->get_integer("SELECT count(*) FROM workloads WHERE later = ''", {}).value_or(0),
+        1);
+  }
+  const std::string copy = "catalog.db.before-v2.0";
+  const auto stat = data().stat(copy);
+  ASSERT_TRUE(stat.ok());
+  EXPECT_EQ(stat->mode, 0600U);
+  EXPECT_FALSE(data().stat(copy + ".unfinished").ok());
+
+  // The copy put back is a whole catalog of the old version.
+  for (const char* name : {"catalog.db", "catalog.db-wal", "catalog.db-shm"}) {
+    if (data().find(name).value_or({}).has_value()) {
+      ASSERT_TRUE(data().remove_file(name).ok());
+    }
+  }
+  ASSERT_TRUE(data().rename_to(copy, data(), "catalog.db").ok());
+  reopen();
+  EXPECT_EQ(catalog_->workloads().get("web").value_or({}), web());
+  EXPECT_TRUE(catalog_->check().value_or({{}}).empty());
+}
+
+TEST_F(CatalogFile, IsUnchangedByAMigrationThatFails) {
+  add(web());
+  catalog_.reset();
+  const auto broken = next_schema("DELETE FROM workloads; UPDATE absent SET x = 1");
+  EXPECT_FALSE(Store::open(directory_, sealer(), broken).ok());
+  // A copy that was cut off, and one of an earlier try, are no hindrance.
+  ASSERT_TRUE(
+      data().publish_file("catalog.db.before-v2.0.unfinished", as_bytes("half"), 0600).ok());
+  EXPECT_FALSE(Store::open(directory_, sealer(), broken).ok());
+  reopen();
+  EXPECT_EQ(catalog_->workloads().get("web").value_or({}), web());
+}
+
+TEST_F(CatalogFile, ReportsWhatIsDamagedInIt) {
+  add(web());
+  EXPECT_TRUE(catalog_->check().value_or({{}}).empty());
+  {
+    auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+    ASSERT_TRUE(database.ok());
+    ASSERT_TRUE(
+        database
+            ->execute("PRAGMA foreign_keys=OFF;"
+                      "INSERT INTO volumes VALUES ('wl_gone', '/data', '', '', '', 0);"
+                      "UPDATE workloads SET env_sealed = x'00';"
+                      "INSERT INTO undos VALUES ('undo_1','','','','','',0,'available',0,'',0);"
+                      "UPDATE settings SET value = '0'")
+            .ok());
+  }
+  const auto findings = catalog_->check();
+  ASSERT_TRUE(findings.ok());
+  std::vector<std::string> codes;
+  for (const Catalog::Finding& finding : *findings) codes.push_back(finding.code);
+  EXPECT_EQ(codes, (std::vector<std::string>{"catalog_dangling", "catalog_undecodable"}));
+}
+
+TEST_F(CatalogFile, RunsSeveralTablesAllOrNothing) {
+  add(web());
+  const Status failed = catalog_->atomically([this]() -> Status {
+    TRY_ASSIGN(const std::int64_t generation, catalog_->workloads().bump_generation("wl_web"));
+    EXPECT_EQ(generation, 1);
+    UndoRow undo;
+    undo.id = "undo_1";
+    undo.workload_id = "wl_web";
+    TRY(catalog_->undos().insert(undo));
+    return Error(Code::kUnavailable, "the engine is down");
+  });
+  EXPECT_EQ(failed.error().code(), Code::kUnavailable);
+  EXPECT_EQ(catalog_->workloads().get("web").value_or({}).data_generation, 0);
+  EXPECT_TRUE(catalog_->undos().list("").value_or({{}}).empty());
+
+  const Status done = catalog_->atomically([this]() -> Status {
+    TRY_ASSIGN(const std::int64_t generation, catalog_->workloads().bump_generation("wl_web"));
+    EXPECT_EQ(generation, 1);
+    return catalog_->atomically(
+        [this] { return catalog_->workloads().raise_generation("wl_web", 5); });
+  });
+  EXPECT_TRUE(done.ok());
+  reopen();
+  EXPECT_EQ(catalog_->workloads().get("web").value_or({}).data_generation, 5);
+}
+
+}  // namespace
+}  // namespace cairn::catalog
