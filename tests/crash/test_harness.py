@@ -151,6 +151,7 @@ s.sendall(b'x' * 2000000)
 
 def test_a_restarted_call_counts_once_and_sockets_count_by_path(tmp_path):
     path = str(tmp_path / "engine.sock")
+    (tmp_path / "alias").symlink_to(tmp_path)
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen()
@@ -162,7 +163,8 @@ def test_a_restarted_call_counts_once_and_sockets_count_by_path(tmp_path):
             pass
     reader = threading.Thread(target=drain)
     reader.start()
-    run = run_traced([sys.executable, "-c", RESTART, path], only=[path])
+    run = run_traced([sys.executable, "-c", RESTART, str(tmp_path / "alias" / "engine.sock")],
+                     only=[path])
     reader.join()
     assert run.calls[0]["call"] == "connect" and run.calls[0]["paths"] == [path]
     sent = [call["result"] for call in run.calls[1:]]

@@ -137,6 +137,12 @@ std::string address_name(const sockaddr_storage& address, std::size_t size) {
   return {name.sun_path, strnlen(name.sun_path, room)};
 }
 
+// /var/run/x and /run/x are one socket; "inet" and "@name" stay words.
+std::string real_socket_path(pid_t tid, const std::string& name) {
+  if (name.empty() || name == "inet" || name.starts_with('@')) return name;
+  return path_place(tid, AT_FDCWD, name).path;
+}
+
 // Asks the socket itself for its peer, or for its own name when the peer has none (an accepted
 // connection): a socket's link in /proc says nothing but its inode.
 std::string socket_name(pid_t tid, int fd) {
@@ -163,7 +169,7 @@ void decode_connect(pid_t tid, Call& call) {
   const std::size_t size = std::min<std::size_t>(call.args[2], sizeof address);
   Place place = fd_place(tid, static_cast<int>(call.args[0]));
   if (read_memory(tid, call.args[1], &address, size) == size) {
-    place.path = address_name(address, size);
+    place.path = real_socket_path(tid, address_name(address, size));
   }
   call.target = place.path.empty() ? Target::kOther : Target::kSocket;
   call.places.push_back(std::move(place));
@@ -174,7 +180,7 @@ void decode_fd(pid_t tid, Call& call, std::uint64_t fd) {
   call.target = target_of(place);
   if (call.target == Target::kSocket) {
     // Pairs and netlink have no name: they are the program talking to itself or to the kernel.
-    place.path = socket_name(tid, static_cast<int>(fd));
+    place.path = real_socket_path(tid, socket_name(tid, static_cast<int>(fd)));
     if (place.path.empty()) call.target = Target::kOther;
   }
   call.places.push_back(std::move(place));
