@@ -16,6 +16,16 @@ Derive from DaemonScenario and say how to start, ask and check; for_each_call() 
 operate() must return when the daemon dies under it, and only when the operation and what it left
 running in the background are over (wait for the second operation too): calls made after it are
 not counted. Give the daemon a worker of one thread, or call numbers differ from run to run.
+
+With a power cut in place of the plain kill (data and volumes on a loopcut.LoopDisk):
+
+        def run(self, state, injection):
+            run = super().run(state, injection, hook=state.disk.hook("shutdown"))
+            state.engine.kill()                  # its containers hold the disk
+            if run.killed:
+                state.disk.lose_power("shutdown")
+            state.engine.start()
+            return run
 """
 
 import subprocess
