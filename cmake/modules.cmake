@@ -10,6 +10,7 @@ function(cairn_module name)
     add_executable(cairn_${name}_test ${M_TESTS})
     target_link_libraries(cairn_${name}_test PRIVATE cairn_${name} ${M_TEST_DEPS} cairn_flags
                           GTest::gtest_main)
+    set_property(GLOBAL APPEND PROPERTY CAIRN_UNIT_TESTS cairn_${name}_test)
     add_test(NAME ${name} COMMAND cairn_${name}_test)
     set_tests_properties(${name} PROPERTIES TIMEOUT 300)
   endif()

@@ -6,6 +6,7 @@ lock=build/.lock
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'dev: %s\n' "$*" >&2; exit 1; }
+need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root: it starts an engine and keeps owners of files"; }
 
 wanted_packages() { grep -v '^#' tools/packages.txt; }
 
@@ -31,16 +32,18 @@ install_missing() {
   [ "$status" = 0 ] || { tail -20 build/apt.log >&2; die "apt-get failed, see build/apt.log"; }
 }
 
-# configure KIND: KIND is release, asan, tsan, fuzz or seeded; each has its own build directory.
+# configure KIND: each kind of build has its own directory below build/.
 configure() {
   local kind=$1 args=()
+  local clang=(-DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_C_COMPILER=clang-19)
+  local gcc=(-DCMAKE_CXX_COMPILER=g++ -DCMAKE_C_COMPILER=gcc)
   case $kind in
-    release) args=(-DCMAKE_CXX_COMPILER=g++ -DCMAKE_C_COMPILER=gcc) ;;
-    asan) args=(-DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_C_COMPILER=clang-19 -DCAIRN_SANITIZE=address,undefined) ;;
-    tsan) args=(-DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_C_COMPILER=clang-19 -DCAIRN_SANITIZE=thread) ;;
-    fuzz) args=(-DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_C_COMPILER=clang-19 -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
-    seeded) args=(-DCMAKE_CXX_COMPILER=g++ -DCMAKE_C_COMPILER=gcc -DCAIRN_SEEDED_BUGS=ON) ;;
-    *) die "unknown build kind $kind" ;;
+    release) args=("${gcc[@]}") ;;
+    seeded) args=("${gcc[@]}" -DCAIRN_SEEDED_BUGS=ON) ;;
+    asan) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined) ;;
+    tsan) args=("${clang[@]}" -DCAIRN_SANITIZE=thread) ;;
+    fuzz) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
+    *) die "unknown kind of build: $kind" ;;
   esac
   [ -f "build/$kind/build.ninja" ] && return 0
   cmake -S . -B "build/$kind" -G Ninja -DCMAKE_CXX_COMPILER_LAUNCHER=ccache \
@@ -59,6 +62,91 @@ build_kind() {
   ) 9>"$lock"
 }
 
+# The same, quiet unless it fails.
+build_quietly() {
+  local kind=$1 began=$SECONDS; shift
+  say "build $kind"
+  mkdir -p build
+  build_kind "$kind" "$@" >"build/$kind.build.log" 2>&1 || { tail -60 "build/$kind.build.log"; die "the $kind build failed"; }
+  say "build $kind took $((SECONDS - began)) s"
+}
+
+# --- results: every suite adds its counts, so that the last line speaks for all of them
+passed=0
+failed=0
+failures=()
+note_pass() { passed=$((passed + 1)); }
+note_fail() { failed=$((failed + 1)); failures+=("$1"); printf 'FAILED: %s\n' "$1"; }
+
+# suite NAME COMMAND...: one thing that passes or fails, its log kept and shown on failure.
+suite() {
+  local name=$1 began=$SECONDS log; shift
+  log="build/log/${name//[^a-zA-Z0-9_.-]/_}.log"
+  mkdir -p build/log
+  if "$@" >"$log" 2>&1; then
+    note_pass
+    say "$name: ok ($((SECONDS - began)) s)"
+  else
+    tail -80 "$log"
+    note_fail "$name (log: $log)"
+  fi
+}
+
+# gtest_suites KIND: every unit test binary of a build, its single tests counted.
+gtest_suites() {
+  local kind=$1 binary name log
+  mkdir -p build/log
+  for binary in build/"$kind"/bin/cairn_*_test; do
+    name=$kind/$(basename "$binary")
+    log="build/log/${name//\//_}.log"
+    if timeout 600 "$binary" >"$log" 2>&1; then
+      passed=$((passed + $(grep -cE '^\[       OK \]' "$log" || true)))
+    else
+      tail -60 "$log"
+      note_fail "$name (log: $log)"
+    fi
+  done
+}
+
+# pytest_suite NAME ARGUMENTS...: runs Debian's pytest, its single tests counted.
+pytest_suite() {
+  local name=$1 log count; shift
+  mkdir -p build/log
+  log="build/log/pytest_$name.log"
+  say "pytest $name"
+  local status=0
+  (cd tests && timeout "${CAIRN_PYTEST_TIMEOUT:-1500}" /usr/bin/python3 -m pytest -q -rfE --durations=8 "$@") >"$log" 2>&1 || status=$?
+  count=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
+  passed=$((passed + count))
+  tail -25 "$log"
+  if [ "$status" != 0 ]; then
+    count=$(grep -oE '[0-9]+ (failed|error)' "$log" | grep -oE '[0-9]+' | paste -sd+ | bc 2>/dev/null || echo 1)
+    failed=$((failed + ${count:-1} - 1))
+    note_fail "pytest $name ended with $status (log: $log)"
+  fi
+  if grep -qE '[0-9]+ skipped' "$log"; then note_fail "pytest $name skipped tests"; fi
+}
+
+finish() {
+  local one
+  for one in ${failures[@]+"${failures[@]}"}; do printf 'FAILED: %s\n' "$one"; done
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  [ "$failed" = 0 ]
+}
+
+run_fuzzers() {
+  local seconds=$1 binary name
+  build_quietly fuzz fuzzers
+  for binary in build/fuzz/bin/*_fuzz; do
+    name=$(basename "$binary")
+    mkdir -p "build/corpus/$name" "tests/corpus/$name"
+    suite "fuzz/$name" "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+      -print_final_stats=1 "build/corpus/$name" "tests/corpus/$name"
+  done
+}
+
+# --- verbs
+
 verb_build() {
   local kind=release
   case ${1:-} in release | asan | tsan | fuzz | seeded) kind=$1; shift ;; esac
@@ -66,9 +154,103 @@ verb_build() {
   build_kind "$kind" "$@"
 }
 
+verb_lint() {
+  install_missing
+  mkdir -p build
+  build_quietly release base/all >/dev/null 2>&1 || configure release
+  suite lint/tree /usr/bin/python3 tools/check_tree.py
+  suite lint/floors /usr/bin/python3 tools/check_layers.py
+  suite lint/limits /usr/bin/python3 tools/check_limits.py
+  suite lint/format bash -c 'git ls-files "*.cc" "*.h" | xargs clang-format-19 --dry-run -Werror'
+  if [ "${1:-}" != --no-tidy ]; then suite lint/tidy bash tools/tidy.sh "$@"; fi
+  [ "${CAIRN_NESTED:-}" ] || finish
+}
+
+verb_test() {
+  local began=$SECONDS
+  if [ "${1:-}" = fast ]; then
+    install_missing
+    build_quietly release
+    gtest_suites release
+    finish
+    return
+  fi
+  need_root "./dev test"
+  install_missing
+  say "load at the start: $(cut -d' ' -f1-3 /proc/loadavg), $jobs cores"
+  CAIRN_NESTED=1 verb_lint
+  build_quietly release
+  gtest_suites release
+  pytest_suite contract contract
+  pytest_suite functional functional
+  pytest_suite crash crash
+  build_quietly asan unit_tests
+  gtest_suites asan
+  build_quietly tsan unit_tests
+  gtest_suites tsan
+  run_fuzzers 20
+  say "all of it took $((SECONDS - began)) s"
+  finish
+}
+
+verb_demo() {
+  need_root "./dev demo"
+  local began=$SECONDS
+  install_missing
+  say "packages: $((SECONDS - began)) s"
+  began=$SECONDS
+  build_quietly release cairn cairnd
+  /usr/bin/python3 tools/demo.py "$@"
+}
+
+verb_bench() {
+  need_root "./dev bench"
+  install_missing
+  build_quietly release
+  say "load: $(cut -d' ' -f1-3 /proc/loadavg), $jobs cores"
+  local one
+  for one in bench/*_bench.py; do say "$one"; /usr/bin/python3 "$one" "$@"; done
+}
+
+verb_soak() {
+  need_root "./dev soak"
+  install_missing
+  build_quietly release
+  build_quietly seeded cairnd cairn
+  CAIRN_SOAK=1 CAIRN_PYTEST_TIMEOUT=36000 pytest_suite crash crash
+  run_fuzzers "${CAIRN_FUZZ_SECONDS:-3600}"
+  finish
+}
+
+# A daemon in the foreground on a scratch data directory, beside the machine's engine.
+verb_run() {
+  need_root "./dev run"
+  install_missing
+  build_quietly release cairn cairnd
+  local base
+  base=$(mktemp -d /tmp/cairn-run-XXXXXX)
+  say "build/release/bin/cairn --socket $base/cairn.sock system info"
+  exec build/release/bin/cairnd --data "$base/data" --socket "$base/cairn.sock" "$@"
+}
+
+# A Debian package in build/.
+verb_deb() {
+  install_missing
+  build_quietly release cairn cairnd
+  bash tools/deb.sh
+}
+
 verb_help() {
   cat <<'TEXT'
-./dev build [release|asan|tsan|fuzz|seeded] [target...]
+./dev demo [--use-docker] [--keep]     the main job on real parts, from nothing to an undone restore
+./dev test                             every test; as root
+./dev test fast                        build and unit tests, no root
+./dev build [KIND] [TARGET...]         KIND: release (default), asan, tsan, fuzz, seeded
+./dev run                              a daemon in the foreground on a scratch data directory
+./dev bench                            the benchmarks, as ratios measured in one run
+./dev lint [--no-tidy]                 floors, lists, formats, limits, clang-tidy
+./dev soak                             the long crash and fuzz loops
+./dev deb                              a Debian package
 TEXT
 }
 
