@@ -102,6 +102,24 @@ def test_stop_signal_of_the_container_is_used(client):
     assert client.state(ident)["ExitCode"] == 42
 
 
+def test_the_containers_own_grace_is_the_default_and_zero_kills_at_once(client):
+    ident = client.create("small:1", ["app", "stubborn"], "web", StopTimeout=1)
+    client.start(ident)
+    began = time.monotonic()
+    assert client.post(f"/containers/{ident}/stop").status == 204
+    assert time.monotonic() - began >= 0.95
+    client.start(ident)
+    assert client.post(f"/containers/{ident}/stop", t=0).status == 204
+    assert client.state(ident)["ExitCode"] == 137
+
+
+def test_an_unknown_user_is_told_at_start(client):
+    ident = client.create("small:1", None, "web", User="nobodyhere")
+    answer = client.post(f"/containers/{ident}/start")
+    assert (answer.status, "unable to find user nobodyhere" in answer.message) == (500, True)
+    assert client.state(ident)["Running"] is False
+
+
 def test_missing_program_is_400_and_stays_created(client):
     ident = client.create("small:1", ["nonexistent"], "web")
     answer = client.post(f"/containers/{ident}/start")
@@ -261,6 +279,16 @@ def test_kill_of_a_paused_container(client):
     assert client.wait_state(ident, "exited")["ExitCode"] == 137
 
 
+def test_a_paused_container_is_updated_renamed_and_restarted(client):
+    ident = running(client)
+    client.post(f"/containers/{ident}/pause")
+    assert client.post(f"/containers/{ident}/update", {"RestartPolicy": {"Name": "unless-stopped"}}).status == 200
+    assert client.post(f"/containers/{ident}/rename", name="other").status == 204
+    assert client.state(ident)["Status"] == "paused"
+    assert client.post(f"/containers/{ident}/restart", t=5).status == 204
+    assert client.state(ident)["Status"] == "running"
+
+
 def test_forced_remove_of_a_paused_container(client):
     ident = running(client)
     client.post(f"/containers/{ident}/pause")
@@ -319,6 +347,26 @@ def test_a_stopped_or_killed_container_is_not_restarted(client):
         client.wait_state(ident, "exited")
         time.sleep(0.3)
         assert client.state(ident)["Status"] == "exited"
+
+
+def test_any_signal_by_the_kill_call_ends_the_restart_policy(client):
+    """Even one that the program ignores: a crash long after it is taken for a stop by hand."""
+    import os
+
+    ident = running(client, policy="unless-stopped")
+    assert client.post(f"/containers/{ident}/kill", signal="USR2").status == 204
+    assert client.state(ident)["Status"] == "running"
+    os.kill(client.state(ident)["Pid"], 9)
+    client.wait_state(ident, "exited")
+    time.sleep(0.3)
+    assert client.state(ident)["Status"] == "exited"
+
+
+def test_auto_remove(client):
+    host = {"AutoRemove": True, "RestartPolicy": {"Name": "unless-stopped"}}
+    assert client.post("/containers/create", {"Image": "small:1", "HostConfig": host}).status == 400
+    ident = client.run("small:1", ["true"], "web", HostConfig={"AutoRemove": True})
+    wait_for(lambda: client.get(f"/containers/{ident}/json").status == 404, 10, "removal")
 
 
 def test_update_of_the_policy_is_seen_and_obeyed(client):

@@ -115,6 +115,12 @@ def test_nested_targets_mount_outermost_first(client, tmp_path):
     assert (tmp_path / "outer" / "inner" / "deep").is_dir()
 
 
+@pytest.mark.parametrize("items, status", [(["/a:/x", "/b:/x"], 400), (["/a:/"], 500), (["/a:relative"], 500)])
+def test_impossible_targets_are_refused_at_create(client, items, status):
+    assert client.post("/containers/create", {"Image": "small:1", "HostConfig": binds(*items)}).status == status
+    assert client.containers() == []
+
+
 def test_container_mounts_are_private(client, tmp_path):
     ident = client.run("small:1", None, "web", HostConfig=binds(f"{tmp_path}:/data"))
     with open(f"/proc/{client.state(ident)['Pid']}/mountinfo") as file:
@@ -273,6 +279,19 @@ def test_a_container_on_a_network(client, network):
     assert client.inspect(ident)["NetworkSettings"]["Networks"]["cairn"]["IPAddress"] == ""
 
 
+def test_a_running_container_joins_and_leaves_a_network(client, network):
+    ident = client.run("small:1", None, "web-1")
+    body = {"Container": ident, "EndpointConfig": {"Aliases": ["web"]}}
+    assert client.post("/networks/cairn/connect", body).status == 200
+    found = client.inspect(ident)["NetworkSettings"]["Networks"]
+    assert set(found) == {"bridge", "cairn"}
+    assert "web" in found["cairn"]["Aliases"]
+    assert client.post("/networks/cairn/connect", body).status == 403
+    assert client.post("/networks/cairn/disconnect", {"Container": ident, "Force": True}).status == 200
+    assert set(client.inspect(ident)["NetworkSettings"]["Networks"]) == {"bridge"}
+    assert client.post("/networks/cairn/disconnect", {"Container": ident}).status == 500
+
+
 def test_a_missing_network_is_told_at_start(client):
     ident = client.create("small:1", None, "web", HostConfig={"NetworkMode": "gone"})
     answer = client.post(f"/containers/{ident}/start")
@@ -317,6 +336,25 @@ def test_an_image_in_use_keeps_its_data(client):
     client.remove(ident)
     assert client.delete("/images/used:1").status == 200
     assert client.get(f"/images/{made}/json").status == 404
+
+
+def test_an_image_deleted_by_force_under_a_stopped_container(client):
+    """The tag goes at once, the image only by its id; the container starts all the same."""
+    from lib.images import make_small_image
+
+    made = make_small_image(client, "forced:1", labels={"v": "forced"})
+    ident = client.run("forced:1", None, "web")
+    assert client.delete("/images/forced:1", force=1).status == 200
+    assert client.containers()[0]["Image"] == made
+    assert client.get("/images/forced:1/json").status == 404
+    assert client.get(f"/images/{made}/json").status == 200
+    assert client.delete(f"/images/{made}", force=1).status == 409
+    client.stop(ident, 1)
+    assert client.delete(f"/images/{made}").status == 409
+    assert client.delete(f"/images/{made}", force=1).status == 200
+    assert client.get(f"/images/{made}/json").status == 404
+    client.start(ident)
+    assert client.exec(ident, ["true"])[0] == 0
 
 
 def test_health_of_the_image_is_the_containers_default(client):

@@ -181,12 +181,10 @@ class Api:
 
     def commit(self, request):
         container = self.engine.find(request.get("container"))
-        source = self.engine.images.all[container.record["Image"]]
         upper = os.path.join(container.dir, "upper")
         if os.path.isdir(upper) and os.listdir(upper):
             raise HttpError(501, "the fake engine commits only containers that have written nothing")
-        config = {**source["Config"], **(request.json() or {})}
-        image = self.engine.images.add(config, source["Layer"])
+        image = self.engine.images.add({**container.config, **(request.json() or {})}, container.record["Layer"])
         self.engine.images.tag(image, request.get("repo"), request.get("tag"))
         return Answer(201, {"Id": image["Id"]})
 
@@ -259,7 +257,7 @@ class Api:
         container = self.engine.find(request.json().get("Container", ""))
         with container.cond:
             if container.record["Networks"].pop(network["Name"], None) is None:
-                raise HttpError(403, f"container {container.id} is not connected to the network {network['Name']}")
+                raise HttpError(500, f"container {container.id} is not connected to network {network['Name']}")
             container.save()
         return Answer(200)
 

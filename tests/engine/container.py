@@ -108,7 +108,7 @@ class Container:
                  "restarting": f"Restarting ({self.state['ExitCode']}) 1 second ago",
                  "exited": f"Exited ({self.state['ExitCode']}) 1 second ago", "removing": "Removal In Progress"}
         status = self.status()
-        return {"Id": self.id, "Names": ["/" + self.name], "Image": self.config["Image"],
+        return {"Id": self.id, "Names": ["/" + self.name], "Image": self.engine.image_name(self),
                 "ImageID": self.record["Image"], "Command": " ".join([self.record["Path"], *self.record["Args"]]),
                 "Created": 0, "Ports": [], "Labels": self.config.get("Labels") or {}, "State": status,
                 "Status": words[status], "HostConfig": {"NetworkMode": self.host.get("NetworkMode", "default")},
@@ -165,7 +165,6 @@ class Container:
         self.engine.event("container", "start", self)
 
     def _spawn(self):
-        image = self.engine.images.all[self.record["Image"]]
         for name in ("upper", "work", "merged"):
             os.makedirs(os.path.join(self.dir, name), exist_ok=True)
         os.makedirs(self.cgroup, exist_ok=True)
@@ -178,13 +177,16 @@ class Container:
         uid, gid = self.user(self.config.get("User") or "")
         mounts = sorted(self.record["Mounts"], key=lambda m: m["target"].count("/"))
         return self.engine.spawner.call(
-            "run", key=self.id, dir=self.dir, lower=self.engine.images.layer_path(image),
+            "run", key=self.id, dir=self.dir, lower=self.layer_path(),
             upper=os.path.join(self.dir, "upper"), work=os.path.join(self.dir, "work"),
             merged=os.path.join(self.dir, "merged"), log=os.path.join(self.dir, "log"),
             pidfile=os.path.join(self.dir, "pid"), cgroup=self.cgroup,
             mounts=[{"type": m["type"], "source": m["source"], "target": m["target"], "ro": m["ro"]} for m in mounts],
             shm_bytes=self.host.get("ShmSize") or 64 << 20, hostname=self.config.get("Hostname") or self.id[:12], argv=[self.record["Path"], *self.record["Args"]],
             env=self.environment(), cwd=self.config.get("WorkingDir") or "/", uid=uid, gid=gid)
+
+    def layer_path(self):
+        return self.engine.images.layer_path(self.record["Layer"])
 
     def environment(self, extra=()):
         fixed = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -195,7 +197,7 @@ class Container:
     def user(self, text):
         """(uid, gid) of `user[:group]` by the image's own passwd and group files."""
         name, _, group = text.partition(":")
-        layer = self.engine.images.layer_path(self.engine.images.all[self.record["Image"]])
+        layer = self.layer_path()
         uid, gid = 0, 0
         if name.isdigit():
             uid = int(name)
@@ -205,7 +207,7 @@ class Container:
                 break
         else:
             if name and not name.isdigit() and name != "root":
-                raise HttpError(400, f"unable to find user {name}: no matching entries in passwd file")
+                raise HttpError(500, f"unable to find user {name}: no matching entries in passwd file")
         if group:
             gid = int(group) if group.isdigit() else {l[0]: int(l[2]) for l in self._table(layer, "group")}[group]
         return uid, gid

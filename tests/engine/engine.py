@@ -123,7 +123,18 @@ class Engine:
         return [c.id for c in list(self.all.values()) if name in c.volumes()]
 
     def image_users(self, ident):
-        return [c.id for c in list(self.all.values()) if c.record["Image"] == ident]
+        """Ids of the running and of the other containers made from this image."""
+        users = [c for c in list(self.all.values()) if c.record["Image"] == ident]
+        return [c.id for c in users if c.running], [c.id for c in users if not c.running]
+
+    def image_name(self, container):
+        """What a list shows: the name it was made from while that still means its image, else the id."""
+        try:
+            if self.images.find(container.config["Image"])["Id"] == container.record["Image"]:
+                return container.config["Image"]
+        except HttpError:
+            pass
+        return container.record["Image"]
 
     def claim_ports(self, container):
         """Refuses a host port that a running container has published."""
@@ -153,7 +164,7 @@ class Engine:
             image = self.images.find(body["Image"])
             record = new_record(ident, name, body, image, image["Id"])
             self.claim_name(name, None)
-            resolve_mounts(record, self.volumes, self.images.layer_path(image))
+            resolve_mounts(record, self.volumes, self.images.layer_path(image["Layer"]))
             self.attach_networks(record, body)
             os.makedirs(os.path.join(self.containers_dir, ident))
             container = Container(self, record)

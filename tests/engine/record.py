@@ -65,11 +65,13 @@ def new_record(ident, name, body, image, image_id):
         config["StopSignal"] = base["StopSignal"]
     host = dict(body.get("HostConfig") or {})
     host["RestartPolicy"] = check_policy(host.get("RestartPolicy") or {})
+    if host.get("AutoRemove") and host["RestartPolicy"]["Name"] != "no":
+        raise HttpError(400, "can't create 'AutoRemove' container with restart policy")
     host.setdefault("NetworkMode", "default")
     state = {"Running": False, "Paused": False, "Restarting": False, "OOMKilled": False, "Dead": False, "Pid": 0,
              "ExitCode": 0, "Error": "", "StartedAt": ZERO_TIME, "FinishedAt": ZERO_TIME}
     return {"Id": ident, "Name": name, "Created": now(), "Path": argv[0], "Args": argv[1:], "State": state,
-            "Image": image_id, "RestartCount": 0, "ManuallyStopped": False, "HostConfig": host, "Config": config,
+            "Image": image_id, "Layer": image["Layer"], "RestartCount": 0, "ManuallyStopped": False, "HostConfig": host, "Config": config,
             "Mounts": [], "Networks": {}}
 
 
@@ -87,7 +89,7 @@ def resolve_mounts(record, volumes, image_root):
     def put(target):
         target = os.path.normpath(target)
         if not target.startswith("/") or target == "/":
-            raise HttpError(400, f"invalid mount target {target!r}")
+            raise HttpError(500, f"invalid mount target {target!r}")
         if target in found:
             raise HttpError(400, f"Duplicate mount point: {target}")
         return target

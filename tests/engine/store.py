@@ -267,8 +267,8 @@ class Images:
     def _names_changed(self):
         save(self.file, {"tags": self.tags, "digests": self.digests})
 
-    def layer_path(self, image):
-        return os.path.join(self.layers, image["Layer"])
+    def layer_path(self, layer):
+        return os.path.join(self.layers, layer)
 
     def add(self, config, layer, comment=""):
         made = {"Config": config, "Layer": layer, "Created": now(), "Comment": comment}
@@ -353,14 +353,21 @@ class Images:
             done = []
             tags, digests = self.names_of(image["Id"])
             by_id = ref not in self.digests and ":".join(split_ref(ref)) not in self.tags
+            short = image["Id"][7:19]
             if by_id and len(tags) > 1 and not force:
-                raise HttpError(409, f"conflict: unable to delete {image['Id'][7:19]} (must be forced) - image is "
+                raise HttpError(409, f"conflict: unable to delete {short} (must be forced) - image is "
                                      "referenced in multiple repositories")
-            last = by_id or (len(tags) <= 1 and ref not in self.digests) or (not tags and len(digests) <= 1)
-            if users(image["Id"]) and last and (by_id or not force):
+            running, stopped = users(image["Id"])
+            last = len(tags) <= 1 and ref not in self.digests or not tags and len(digests) <= 1
+            if by_id and running:
+                raise HttpError(409, f"conflict: unable to delete {short} (cannot be forced) - image is being used by "
+                                     f"running container {running[0][:12]}")
+            if by_id and stopped and not force:
+                raise HttpError(409, f"conflict: unable to delete {short} (must be forced) - image is being used by "
+                                     f"stopped container {stopped[0][:12]}")
+            if not by_id and last and running + stopped and not force:
                 raise HttpError(409, f"conflict: unable to remove repository reference \"{ref}\" (must force) - "
-                                     f"container {users(image['Id'])[0][:12]} is using its referenced image "
-                                     f"{image['Id'][7:19]}")
+                                     f"container {(running + stopped)[0][:12]} is using its referenced image {short}")
             for name in tags + digests if by_id else [ref if ref in self.digests else ":".join(split_ref(ref))]:
                 (self.tags if name in self.tags else self.digests).pop(name)
                 done.append({"Untagged": name})
@@ -371,7 +378,8 @@ class Images:
                     del self.digests[name]
                     done.append({"Untagged": name})
             self._names_changed()
-            if not any(self.names_of(image["Id"])) and not users(image["Id"]):
+            # By id and by force even under a stopped container, which starts all the same: it has its layer.
+            if by_id or not any(self.names_of(image["Id"])) and not running + stopped:
                 del self.all[image["Id"]]
                 os.unlink(os.path.join(self.root, image["Id"][7:] + ".json"))
                 done.append({"Deleted": image["Id"]})
