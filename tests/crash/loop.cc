@@ -294,11 +294,16 @@ bool Tracer::is_counted(const Thread& thread) const {
          options_.only_comms.end();
 }
 
+// A spared process is the leader of a session of its own or lives in such a leader's session.
 bool Tracer::is_spared(const Thread& thread) const {
   if (options_.spare_comms.empty() || thread.group == root_) return false;
-  const auto& names = options_.spare_comms;
-  if (std::find(names.begin(), names.end(), thread_name(thread.group)) == names.end()) return false;
-  return session_of(thread.group) != root_session_;
+  const pid_t session = session_of(thread.group);
+  if (session == 0 || session == root_session_) return false;
+  const auto named = [this](pid_t pid) {
+    const auto& names = options_.spare_comms;
+    return std::find(names.begin(), names.end(), thread_name(pid)) != names.end();
+  };
+  return named(thread.group) || named(session);
 }
 
 bool Tracer::only_spared_left() const {

@@ -174,7 +174,7 @@ def test_a_restarted_call_counts_once_and_sockets_count_by_path(tmp_path):
 
 def test_a_spared_child_in_its_own_session_outlives_the_kill(tmp_path):
     watcher = tmp_path / "watcher"
-    watcher.write_text("#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.01; done; echo alive > seen\n")
+    watcher.write_text("#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.3; done; echo alive > seen\n")
     watcher.chmod(0o755)
     script = "setsid ./watcher </dev/null >/dev/null 2>&1 & " \
              "while ! grep -q watcher /proc/$!/comm; do sleep 0.01; done; mkdir a; mkdir b"
