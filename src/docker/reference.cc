@@ -106,6 +106,9 @@ std::string Reference::text() const {
 }
 
 Result<Reference> parse_reference(std::string_view text) {
+  // By the grammar it would be the repository "sha256" with a long tag; the engine takes it for an
+  // id.
+  if (is_digest(text)) return wrong("the repository", text);
   Reference reference;
   std::string_view rest = text;
   if (auto at = rest.find('@'); at != std::string_view::npos) {
