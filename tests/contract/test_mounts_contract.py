@@ -292,6 +292,14 @@ def test_a_running_container_joins_and_leaves_a_network(client, network):
     assert client.post("/networks/cairn/disconnect", {"Container": ident}).status == 500
 
 
+def test_the_default_network_is_the_bridge(client):
+    body = {"HostConfig": {"NetworkMode": "default"}, "NetworkingConfig": {"EndpointsConfig": {"default": {}}}}
+    ident = client.create("small:1", None, "web-1", **body)
+    client.start(ident)
+    networks = client.inspect(ident)["NetworkSettings"]["Networks"]
+    assert [n["IPAddress"] != "" for n in networks.values()] == [True]
+
+
 def test_a_missing_network_is_told_at_start(client):
     ident = client.create("small:1", None, "web", HostConfig={"NetworkMode": "gone"})
     answer = client.post(f"/containers/{ident}/start")

@@ -10,7 +10,7 @@ from health import HealthMonitor
 from httpd import HttpError
 from record import ZERO_TIME, check_policy, parse_signal
 from spawn_client import SpawnError
-from store import load, now, save
+from store import epoch, load, now, save
 
 RESTART_FIRST_S, RESTART_MAX_S, RESTART_RESET_S = 0.1, 60.0, 10.0
 GRACE_DEFAULT_S = 10
@@ -110,7 +110,7 @@ class Container:
         status = self.status()
         return {"Id": self.id, "Names": ["/" + self.name], "Image": self.engine.image_name(self),
                 "ImageID": self.record["Image"], "Command": " ".join([self.record["Path"], *self.record["Args"]]),
-                "Created": 0, "Ports": [], "Labels": self.config.get("Labels") or {}, "State": status,
+                "Created": epoch(self.record["Created"]), "Ports": [], "Labels": self.config.get("Labels") or {}, "State": status,
                 "Status": words[status], "HostConfig": {"NetworkMode": self.host.get("NetworkMode", "default")},
                 "NetworkSettings": {"Networks": self.networks_view()}, "Mounts": self.mounts_view()}
 

@@ -183,6 +183,7 @@ class Engine:
     def attach_networks(self, record, body):
         mode = record["HostConfig"]["NetworkMode"]
         ends = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+        ends = {"bridge" if ref in ("default", "") else ref: end for ref, end in ends.items()}
         name = "bridge" if mode in ("default", "") else mode
         wanted = {name: ends.get(name) or {}, **ends} if not mode.startswith("container:") else {}
         for ref, end in wanted.items():

@@ -20,6 +20,11 @@ def now():
     return datetime.datetime.utcnow().strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
 
 
+def epoch(text):
+    """Seconds since 1970 of a time that now() wrote."""
+    return int(datetime.datetime.fromisoformat(text[:19] + "+00:00").timestamp())
+
+
 def save(path, value):
     with open(path + ".new", "w") as file:
         json.dump(value, file)
@@ -343,7 +348,7 @@ class Images:
         for ident, image in self.all.items():
             tags, digests = self.names_of(ident)
             found.append({"Id": ident, "RepoTags": tags or None, "RepoDigests": digests or None, "ParentId": "",
-                          "Labels": image["Config"].get("Labels"), "Created": 0, "Size": 1, "VirtualSize": 1,
+                          "Labels": image["Config"].get("Labels"), "Created": epoch(image["Created"]), "Size": 1, "VirtualSize": 1,
                           "SharedSize": -1, "Containers": -1})
         return found
 
