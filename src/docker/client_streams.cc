@@ -42,7 +42,9 @@ Status EngineClient::logs(const std::string& id,
                        .headers = {},
                        .body = {}};
   net::CallOptions call;
-  call.total_ms = options.follow ? net::kNoTimeout : net::kCallTimeoutMs;
+  // A long log may take its time as long as it comes; a followed one may be silent for ever.
+  call.total_ms = net::kNoTimeout;
+  if (!options.follow) call.idle_ms = net::kCallTimeoutMs;
   call.stop = std::move(stop);
   Demux demux;
   Status fed;

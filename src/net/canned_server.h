@@ -16,7 +16,8 @@ namespace cairn::net {
 
 class CannedServer {
  public:
-  // Instead of a reply: the connection stays open and says nothing until the client goes away.
+  // At the end of a reply: the connection stays open and says nothing more until the client goes
+  // away.
   static constexpr std::string_view kSilence = "(silence)";
   enum class Read { kRequest, kNothing };
 

@@ -33,12 +33,12 @@ class Exchange {
         os::Patience patience,
         os::Patience::until(earlier(total, deadline_after(kConnectTimeoutMs)), options.stop));
     TRY_ASSIGN(os::Fd connection, os::connect_unix(path, patience));
-    patience.set_deadline(total);
     return Exchange(std::move(connection), std::move(patience), total, options);
   }
 
   // Sends the request and reads the final head; what came after it stays in pending().
   Result<Response> head(const std::string& request) {
+    patience_.set_deadline(total_);
     // A server may answer and close before it took the whole body: its answer counts for more than
     // the broken pipe.
     Status sent = os::send_all(connection_, as_bytes(request), patience_);
@@ -52,7 +52,6 @@ class Exchange {
     TRY(reader.feed(pending_, sink));
     pending_.clear();
     while (!reader.done() && !reader.stopped()) {
-      patience_.set_deadline(earlier(total_, deadline_after(idle_ms_)));
       TRY_ASSIGN(std::string_view bytes, receive());
       if (bytes.empty()) return reader.end();
       TRY(reader.feed(bytes, sink));
@@ -72,6 +71,7 @@ class Exchange {
         buffer_(kReadBytes) {}
 
   Result<std::string_view> receive() {
+    patience_.set_deadline(earlier(total_, deadline_after(idle_ms_)));
     TRY_ASSIGN(std::size_t size, os::receive_some(connection_, buffer_, patience_));
     return as_text(ByteView(buffer_).first(size));
   }

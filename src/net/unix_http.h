@@ -19,7 +19,7 @@ inline constexpr int kNoTimeout = -1;
 
 struct CallOptions {
   int total_ms = kCallTimeoutMs;               // for the whole call; kNoTimeout: none
-  int idle_ms = kNoTimeout;                    // between two reads of a streamed body
+  int idle_ms = kNoTimeout;                    // for each read of the reply
   std::size_t body_bytes_max = kBodyBytesMax;  // of Response::body
   std::stop_token stop;
 };

@@ -77,6 +77,30 @@ TEST(UnixHttp, GivesUpOnASilentServer) {
   EXPECT_EQ(reply.error().code(), Code::kUnavailable);
 }
 
+TEST(UnixHttp, GivesUpOnAStreamThatFallsSilent) {
+  CannedServer server({"HTTP/1.1 200 OK\r\n\r\nfirst" + std::string(CannedServer::kSilence)});
+  CallOptions options;
+  options.total_ms = kNoTimeout;
+  options.idle_ms = 20;
+  std::string seen;
+  auto reply = UnixHttp(server.path()).stream({}, options, [&seen](std::string_view bytes) {
+    seen += bytes;
+    return true;
+  });
+  ASSERT_FALSE(reply.ok());
+  EXPECT_EQ(reply.error().code(), Code::kUnavailable);
+  EXPECT_EQ(seen, "first");
+}
+
+TEST(UnixHttp, TheSinkEndsAStreamThatHasNoEnd) {
+  CannedServer server({"HTTP/1.1 200 OK\r\n\r\nfirst" + std::string(CannedServer::kSilence)});
+  CallOptions options;
+  options.total_ms = kNoTimeout;
+  auto reply = UnixHttp(server.path()).stream({}, options, [](std::string_view) { return false; });
+  ASSERT_TRUE(reply.ok());
+  EXPECT_EQ(reply->status, 200);
+}
+
 TEST(UnixHttp, AStopRequestEndsAWaitingCall) {
   CannedServer server({std::string(CannedServer::kSilence)});
   std::stop_source source;
