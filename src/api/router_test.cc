@@ -125,8 +125,11 @@ class RouterTest : public testing::Test {
                                    .workload_id = workload,
                                    .workload_name = name,
                                    .state = catalog::SnapshotState::kStored,
-                                   .consistency = "paused"};
-    EXPECT_TRUE(house_->catalog_->snapshots().insert(row).ok());
+                                   .consistency = "paused",
+                                   .repository_snapshot = std::string(62, 'a') + name.substr(0, 2),
+                                   .stored_ms = 1};
+    const Status inserted = house_->catalog_->snapshots().insert(row);
+    EXPECT_TRUE(inserted.ok()) << inserted.error().message();
     return row.id;
   }
 
