@@ -20,6 +20,12 @@ using catalog::InstanceState;
 // A definition that changes while its image is pulled is planned anew, so often at most.
 constexpr int kPlanTriesMax = 5;
 
+// A row whose container is up. People may have renamed the container: the row's name counts.
+struct Up {
+  std::string row_name;
+  docker::Container container;
+};
+
 // One deploy of one workload. One thread; run() is called once.
 class Deployment {
  public:
@@ -56,10 +62,10 @@ class Deployment {
   catalog::Release release_;
   ReleaseConfig config_;
   Instance instance_;
-  std::vector<Instance> old_;              // rows that serve now, newest first
-  std::vector<docker::Container> old_up_;  // those of them that are up
-  std::vector<Instance> victims_;          // what exceeds max_instances after the commit
-  std::int64_t hold_begin_ms_ = 0;         // monotonic; 0: no hold
+  std::vector<Instance> old_;       // rows that serve now, newest first
+  std::vector<Up> old_up_;          // those of them that are up
+  std::vector<Instance> victims_;   // what exceeds max_instances after the commit
+  std::int64_t hold_begin_ms_ = 0;  // monotonic; 0: no hold
   DeployResult result_;
 };
 
@@ -108,27 +114,26 @@ Status Deployment::observe_old() {
       if (container.error().code() != Code::kConflict) return container.error();
       warn(container.error().message());
     } else if (container->has_value() && is_up(**container)) {
-      old_up_.push_back(**container);
+      old_up_.push_back({row.container_name, **container});
     }
   }
   return {};
 }
 
 bool Deployment::is_old_up(const Instance& row) const {
-  return std::any_of(old_up_.begin(), old_up_.end(), [&row](const auto& container) {
-    return container.name == row.container_name;
-  });
+  return std::any_of(old_up_.begin(), old_up_.end(),
+                     [&row](const Up& up) { return up.row_name == row.container_name; });
 }
 
 Result<bool> Deployment::is_unchanged() {
   TRY_ASSIGN(const auto current, core_.catalog.releases().current(plan_.workload.id));
   if (!current.has_value() || plan_.workload.desired != catalog::Desired::kRunning) return false;
-  const bool runs = std::any_of(old_up_.begin(), old_up_.end(), [&](const auto& container) {
-    const auto row = std::find_if(old_.begin(), old_.end(), [&](const Instance& candidate) {
-      return candidate.container_name == container.name;
+  const bool runs = std::any_of(old_up_.begin(), old_up_.end(), [&](const Up& up) {
+    const auto row = std::find_if(old_.begin(), old_.end(), [&up](const Instance& candidate) {
+      return candidate.container_name == up.row_name;
     });
-    return row != old_.end() && row->release_id == current->id && container.running &&
-           !container.restarting && !container.paused;
+    return row != old_.end() && row->release_id == current->id && up.container.running &&
+           !up.container.restarting && !up.container.paused;
   });
   if (!runs || !is_same_release(release_, *current)) return false;
   result_.release = *current;
@@ -144,8 +149,8 @@ Status Deployment::store_rows() {
   }
   TRY_ASSIGN(config_, release_config_from_json(release_.config_json));
   if (plan_.handover == Handover::kStopFirst) {
-    for (const docker::Container& container : old_up_) {
-      config_.takes_over.push_back({.container_name = container.name,
+    for (const auto& [row_name, container] : old_up_) {
+      config_.takes_over.push_back({.container_name = row_name,
                                     .restart_policy = container.restart_policy == "no"
                                                           ? std::string(kRestartPolicy)
                                                           : container.restart_policy,
@@ -178,12 +183,12 @@ Status Deployment::stop_old() {
   if (old_up_.empty()) return {};
   context_.phase("stop");
   hold_begin_ms_ = monotonic_ms();
-  for (const docker::Container& container : old_up_) {
+  for (const auto& [row_name, container] : old_up_) {
     // An engine that restarts in between must not start it beside the new one.
     TRY_CONTEXT(core_.engine.set_restart_policy(container.id, "no", 0),
                 "set the restart policy of " + container.name);
   }
-  for (const docker::Container& container : old_up_) {
+  for (const auto& [row_name, container] : old_up_) {
     TRY(stop_owned(core_, container, static_cast<int>(plan_.settings.stop_grace_s)));
   }
   return {};

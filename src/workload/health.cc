@@ -36,7 +36,7 @@ std::string exit_text(const docker::Container& container) {
 
 Result<Look> look_http(const docker::Container& container,
                        const HealthRule& rule,
-                       const HealthPace& pace,
+                       const Pace& pace,
                        std::stop_token stop) {
   const auto address = container.ip_addresses.find(rule.network);
   if (address == container.ip_addresses.end()) {
@@ -62,7 +62,7 @@ Result<Look> look_http(const docker::Container& container,
 Result<Look> look_exec(docker::Engine& engine,
                        const docker::Container& container,
                        const HealthRule& rule,
-                       const HealthPace& pace) {
+                       const Pace& pace) {
   const docker::ExecOptions options{.timeout_ms = static_cast<int>(pace.probe_timeout_ms),
                                     .output_bytes_max = kExecOutputBytesMax};
   const auto ran = engine.exec(container.id, {"/bin/sh", "-c", rule.command}, options);
@@ -109,7 +109,7 @@ Look look_image(const docker::Container& container) {
 Result<Look> look_running(docker::Engine& engine,
                           const docker::Container& container,
                           const HealthRule& rule,
-                          const HealthPace& pace,
+                          const Pace& pace,
                           std::int64_t since_ms,
                           std::stop_token stop) {
   switch (rule.kind) {
@@ -173,7 +173,7 @@ HealthRule health_rule(const ImageConfig& config,
 Status await_healthy(docker::Engine& engine,
                      const std::string& container_id,
                      const HealthRule& rule,
-                     const HealthPace& pace,
+                     const Pace& pace,
                      std::int64_t timeout_ms,
                      std::stop_token stop) {
   const std::int64_t begin_ms = monotonic_ms();

@@ -13,10 +13,11 @@
 namespace cairn::workload {
 
 // How often and how long is looked; tests use shorter times.
-struct HealthPace {
+struct Pace {
   std::int64_t interval_ms = kProbeIntervalMs;
   std::int64_t probe_timeout_ms = kProbeTimeoutMs;
   std::int64_t settle_ms = kSettleMs;
+  std::int64_t recovery_retry_ms = kRecoveryRetryMs;
 };
 
 struct HealthRule {
@@ -38,7 +39,7 @@ HealthRule health_rule(const ImageConfig& config,
 Status await_healthy(docker::Engine& engine,
                      const std::string& container_id,
                      const HealthRule& rule,
-                     const HealthPace& pace,
+                     const Pace& pace,
                      std::int64_t timeout_ms,
                      std::stop_token stop);
 

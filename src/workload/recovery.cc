@@ -34,6 +34,7 @@ Status Recovery::run() {
     if (attempt(workload.id, entry)) continue;
     const std::lock_guard lock(mutex_);
     entries_.insert_or_assign(workload.id, std::move(entry));
+    ++arrivals_;
     wake_.notify_all();
   }
   return {};
@@ -44,7 +45,8 @@ void Recovery::adopt(const std::string& workload_id, parallel::LockGuard guard) 
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[workload_id];
   entry.guard = std::move(guard);
-  entry.next_try_ms = monotonic_ms() + kRecoveryRetryMs;
+  entry.next_try_ms = monotonic_ms() + core_.pace.recovery_retry_ms;
+  ++arrivals_;
   wake_.notify_all();
 }
 
@@ -66,11 +68,9 @@ void Recovery::work(const std::stop_token& stop) {
     if (due == entries_.end() || due->second.next_try_ms > now_ms) {
       const std::int64_t wait_ms =
           due == entries_.end() ? kIdleMs : due->second.next_try_ms - now_ms;
-      wake_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms), [this] {
-        return std::any_of(entries_.begin(), entries_.end(), [](const auto& item) {
-          return item.second.next_try_ms <= monotonic_ms();
-        });
-      });
+      const std::uint64_t seen = arrivals_;
+      wake_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms),
+                     [this, seen] { return arrivals_ != seen; });
       continue;
     }
     auto node = entries_.extract(due);
@@ -104,7 +104,7 @@ bool Recovery::attempt(const std::string& workload_id, Entry& entry) {
   const auto unfinished = is_unfinished(core_, **workload);
   if (!take_guard(**workload, entry)) {
     // A volume recovery works on it, or an operation that settles it first.
-    entry.next_try_ms = monotonic_ms() + kRecoveryRetryMs;
+    entry.next_try_ms = monotonic_ms() + core_.pace.recovery_retry_ms;
     return false;
   }
   const auto settled = os::seeded(os::Bug::kRecoverySkipsStart)
@@ -130,7 +130,8 @@ bool Recovery::attempt(const std::string& workload_id, Entry& entry) {
 
 void Recovery::put_off(const std::string& workload_id, Entry& entry, const Error& error) {
   const bool engine_away = error.code() == Code::kUnavailable;
-  entry.wait_ms = engine_away ? kRecoveryRetryMs : std::min(entry.wait_ms * 2, kRetryMsMax);
+  entry.wait_ms =
+      engine_away ? core_.pace.recovery_retry_ms : std::min(entry.wait_ms * 2, kRetryMsMax);
   entry.next_try_ms = monotonic_ms() + entry.wait_ms;
   if (entry.told) {
     log::debug("recovery of {} waits: {}", workload_id, error.message());

@@ -54,6 +54,7 @@ class Recovery {
   std::condition_variable_any wake_;
   std::map<std::string, Entry> entries_;    // guarded by mutex_
   std::optional<std::string> in_progress_;  // guarded by mutex_: the one being tried
+  std::uint64_t arrivals_ = 0;              // guarded by mutex_: counts what the thread must see
   std::jthread thread_;                     // last: it uses all of the above
 };
 

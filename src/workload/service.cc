@@ -233,7 +233,7 @@ Status Workloads::start(const std::string& id_or_name,
   TRY_ASSIGN(const auto rows, serving_rows(parts_, workload.id));
   std::vector<std::string> ids;
   for (const catalog::Instance& row : rows) ids.push_back(row.container_id);
-  TRY_CONTEXT(await_health(workload.id, ids, context.stop_token()), "start " + workload.name);
+  TRY_CONTEXT(await_health(workload.id, ids, context.ending_token()), "start " + workload.name);
   return {};
 }
 

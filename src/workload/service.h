@@ -31,7 +31,7 @@ struct Parts {
   parallel::LockTable& locks;
   // volume::Service::place_settings; a function since that object is made after this one.
   std::function<Result<volume::PlaceSettings>()> place_settings;
-  HealthPace pace = {};  // tests look more often
+  Pace pace = {};  // tests look more often
 };
 
 using volume::OnBusy;
