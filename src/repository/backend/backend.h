@@ -34,6 +34,8 @@ class Backend {
   virtual Result<std::vector<StoredFile>> list(FileKind kind) = 0;
   // A whole file. kNotFound; kCorrupt past max_bytes.
   virtual Result<Bytes> load(FileKind kind, const std::string& name, std::size_t max_bytes) = 0;
+  // The size of a stored file in bytes; kNotFound.
+  virtual Result<std::uint64_t> size_of(FileKind kind, const std::string& name) = 0;
   // Fills out from offset; kCorrupt where the file ends before.
   virtual Status load_range(FileKind kind,
                             const std::string& name,
@@ -45,7 +47,8 @@ class Backend {
   // Begins to store a new pack; it is whole, durable and visible after the next flush(), and either
   // not at all or whole before.
   virtual Status save_later(FileKind kind, const std::string& name, ByteView content) = 0;
-  // Makes everything durable that save_later() took before this call, from any thread.
+  // Makes everything durable that save_later() took before this call, from any thread. A pack whose
+  // writing failed has no name: who needs it asks size_of() after the flush.
   virtual Status flush() = 0;
 
   // kNotFound where it does not exist.

@@ -1,0 +1,491 @@
+#include "repository/archiver.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <set>
+#include <thread>
+#include <utility>
+#include <variant>
+
+#include "base/strings.h"
+#include "codec/chunker.h"
+#include "parallel/bounded_queue.h"
+#include "parallel/guarded.h"
+#include "parallel/task_group.h"
+#include "repository/blob_writer.h"
+#include "repository/file_store.h"
+#include "repository/limits.h"
+#include "repository/lock.h"
+#include "repository/tree.h"
+
+namespace cairn::repository {
+
+PendingSnapshot::PendingSnapshot() = default;
+PendingSnapshot::~PendingSnapshot() = default;
+PendingSnapshot::PendingSnapshot(PendingSnapshot&&) noexcept = default;
+PendingSnapshot& PendingSnapshot::operator=(PendingSnapshot&&) noexcept = default;
+
+std::string volume_path(int index) {
+  return "/volumes/" + std::to_string(index);
+}
+
+namespace {
+
+constexpr std::size_t kWarningsMax = 100;
+constexpr std::int64_t kProgressEveryMs = 200;
+// Hard links are found by inode within one volume: the number of the device is the volume's, so
+// that trees do not change when the file system is mounted elsewhere.
+constexpr std::uint64_t kDeviceIdBase = 1;
+
+NodeType node_type(os::FileType type) {
+  switch (type) {
+    case os::FileType::kRegular:
+      return NodeType::kFile;
+    case os::FileType::kDirectory:
+      return NodeType::kDir;
+    case os::FileType::kSymlink:
+      return NodeType::kSymlink;
+    case os::FileType::kFifo:
+      return NodeType::kFifo;
+    case os::FileType::kSocket:
+      return NodeType::kSocket;
+    case os::FileType::kBlockDevice:
+      return NodeType::kDevice;
+    case os::FileType::kCharDevice:
+      return NodeType::kCharDevice;
+  }
+  return NodeType::kIrregular;
+}
+
+// One root while it is read.
+struct Root {
+  int index = 0;
+  std::uint64_t mount_id = 0;
+  Node node;  // of /volumes/<index>
+  std::atomic<std::uint64_t> bytes = 0;
+  std::atomic<std::uint64_t> files = 0;
+  std::uint64_t dirs = 0;  // the rest belongs to the walking thread
+  std::uint64_t sockets = 0;
+  std::vector<std::string> mounts;
+  parallel::Guarded<std::vector<std::string>> warnings;
+};
+
+// One directory while its entries are stored. pending counts what is not done yet, and one for the
+// walk itself; who takes it to zero stores the tree and tells the parent.
+struct OpenDir {
+  std::shared_ptr<OpenDir> parent;
+  std::size_t slot = 0;  // in parent->nodes
+  os::Dir dir;
+  Root* root = nullptr;
+  std::string path;         // relative to the root, "" for the root itself
+  std::vector<Node> nodes;  // a node without a name vanished
+  std::atomic<std::size_t> pending = 1;
+
+  OpenDir(std::shared_ptr<OpenDir> parent_dir,
+          std::size_t parent_slot,
+          os::Dir open_dir,
+          Root* of_root,
+          std::string relative_path)
+      : parent(std::move(parent_dir)),
+        slot(parent_slot),
+        dir(std::move(open_dir)),
+        root(of_root),
+        path(std::move(relative_path)) {}
+};
+
+std::string child_path(const OpenDir& dir, std::string_view name) {
+  std::string path = dir.path;
+  if (!path.empty()) path += '/';
+  path += name;
+  return path;
+}
+
+void set_metadata(Node& node, const os::Stat& stat, const Root& root) {
+  node.type = node_type(stat.type);
+  node.mode = stat.type == os::FileType::kSymlink ? 0777 : stat.mode;
+  node.mtime = stat.mtime;
+  // Reading changes atimes, and trees that change store anew: mtime stands in, as restic does.
+  node.atime = stat.mtime;
+  node.ctime = stat.ctime;
+  node.uid = stat.uid;
+  node.gid = stat.gid;
+  node.inode = stat.inode;
+  node.device_id = kDeviceIdBase + static_cast<std::uint64_t>(root.index);
+  if (stat.type != os::FileType::kDirectory) node.links = stat.links;
+  if (stat.type == os::FileType::kBlockDevice || stat.type == os::FileType::kCharDevice) {
+    node.device = stat.special_device;
+  }
+}
+
+bool vanished(const Error& error) {
+  return error.code() == Code::kNotFound;
+}
+
+class Archiver {
+ public:
+  Archiver(Repository& repository, KnownFiles* known, Progress& progress, std::stop_token stop)
+      : repository_(repository),
+        known_(known),
+        progress_(progress),
+        writer_(repository, stop),
+        jobs_(kJobsQueued),
+        files_(writer_, [this](FilePiece& piece) { return offer(piece); }),
+        group_(stop, [this] { jobs_.close(); }) {}
+
+  Status store_roots(const std::vector<ArchiveRoot>& roots);
+  Result<ArchiveResult> finish(std::string_view manifest, std::vector<IndexedPack>& packs);
+
+ private:
+  struct Worker {
+    explicit Worker(const codec::BoxKey& key) : store(key) {}
+    StoreContext store;
+    Bytes buffer;
+  };
+  struct FileJob {
+    std::shared_ptr<OpenDir> dir;
+    std::size_t slot = 0;
+  };
+  using Job = std::variant<FileJob, FilePiece>;
+
+  Status walk(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store);
+  Result<bool> add_entry(OpenDir& dir, const os::Entry& entry);
+  Status walk_children(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store);
+  Status walk_roots(const std::vector<ArchiveRoot>& roots);
+  Status work();
+  Status store_file(const FileJob& job, Worker& worker);
+  Result<bool> use_known(const FileJob& job);
+  Status end_file(const FileJob& job, OpenFile& file, StoreContext& store);
+  Status complete(std::shared_ptr<OpenDir> dir, StoreContext& store);
+  void warn(Root& root, std::string text);
+  void report();
+  bool offer(FilePiece& piece);
+
+  Repository& repository_;
+  KnownFiles* const known_;
+  Progress& progress_;
+  BlobWriter writer_;
+  parallel::BoundedQueue<Job> jobs_;
+  FileStore files_;
+  std::vector<std::unique_ptr<Root>> roots_;
+  std::atomic<std::size_t> roots_pending_ = 0;
+  std::atomic<std::uint64_t> bytes_done_ = 0;
+  std::atomic<std::uint64_t> items_done_ = 0;
+  std::atomic<std::int64_t> reported_ms_ = 0;
+  parallel::TaskGroup group_;
+};
+
+void Archiver::warn(Root& root, std::string text) {
+  progress_.warn(text);
+  auto warnings = root.warnings.lock();
+  if (warnings->size() < kWarningsMax) warnings->push_back(std::move(text));
+}
+
+bool Archiver::offer(FilePiece& piece) {
+  Job job(std::move(piece));
+  if (jobs_.try_push(job)) return true;
+  piece = std::move(std::get<FilePiece>(job));
+  return false;
+}
+
+void Archiver::report() {
+  const std::int64_t now = monotonic_ms();
+  std::int64_t last = reported_ms_;
+  if (now - last < kProgressEveryMs || !reported_ms_.compare_exchange_strong(last, now)) return;
+  progress_.count({.bytes_done = bytes_done_, .items_done = items_done_});
+}
+
+// Looks at one entry; true where a node was added.
+Result<bool> Archiver::add_entry(OpenDir& dir, const os::Entry& entry) {
+  Root& root = *dir.root;
+  TRY_ASSIGN(const std::optional<os::Stat> stat, dir.dir.find(entry.name));
+  if (!stat) return false;
+  if (stat->mount_id != root.mount_id) {
+    root.mounts.push_back(child_path(dir, entry.name));
+    return false;
+  }
+  if (stat->type == os::FileType::kSocket) {
+    ++root.sockets;
+    return false;
+  }
+  Node node;
+  node.name = entry.name;
+  set_metadata(node, *stat, root);
+  if (stat->type != os::FileType::kRegular && stat->type != os::FileType::kDirectory) {
+    auto fd = dir.dir.open_path(entry.name);
+    if (!fd.ok() && vanished(fd.error())) return false;
+    if (!fd.ok()) return fd.error();
+    TRY_ASSIGN(node.xattrs, os::list_xattrs(*fd));
+    if (stat->type == os::FileType::kSymlink) {
+      auto target = dir.dir.read_link(entry.name);
+      if (!target.ok() && vanished(target.error())) return false;
+      if (!target.ok()) return target.error();
+      node.link_target = std::move(*target);
+    }
+    ++root.files;
+    ++items_done_;
+  }
+  dir.nodes.push_back(std::move(node));
+  return true;
+}
+
+Status Archiver::walk(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store) {
+  if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
+  if (group_.stop_token().stop_requested()) return Error(Code::kCancelled, "cancelled");
+  ++dir->root->dirs;
+  ++items_done_;
+  TRY_ASSIGN(std::vector<os::Entry> entries, dir->dir.list());
+  std::sort(entries.begin(), entries.end(),
+            [](const os::Entry& a, const os::Entry& b) { return a.name < b.name; });
+  dir->nodes.reserve(entries.size());
+  for (const os::Entry& entry : entries) {
+    auto added = add_entry(*dir, entry);
+    if (!added.ok()) return added.error().with_context(printable(child_path(*dir, entry.name)));
+  }
+  // The nodes stay where they are from here on: other threads fill them in.
+  for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
+    const NodeType type = dir->nodes[i].type;
+    if (type == NodeType::kFile || type == NodeType::kDir) ++dir->pending;
+  }
+  for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
+    if (dir->nodes[i].type != NodeType::kFile) continue;
+    if (!jobs_.push(FileJob{dir, i})) return Error(Code::kCancelled, "cancelled");
+  }
+  TRY(walk_children(dir, depth, store));
+  return complete(dir, store);
+}
+
+Status Archiver::walk_children(const std::shared_ptr<OpenDir>& dir,
+                               std::size_t depth,
+                               StoreContext& store) {
+  for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
+    if (dir->nodes[i].type != NodeType::kDir) continue;
+    const std::string path = child_path(*dir, dir->nodes[i].name);
+    auto opened = dir->dir.open_dir(dir->nodes[i].name, os::Crossing::kRefuse);
+    if (!opened.ok()) {
+      if (!vanished(opened.error())) return opened.error().with_context(printable(path));
+      dir->nodes[i].name.clear();
+      --dir->pending;
+      continue;
+    }
+    TRY_ASSIGN(dir->nodes[i].xattrs, os::list_xattrs(opened->fd()));
+    auto child = std::make_shared<OpenDir>(dir, i, std::move(*opened), dir->root, path);
+    TRY(walk(child, depth + 1, store));
+  }
+  return {};
+}
+
+// One thing of dir is done. Stores dir's tree, and its parents', where it was the last.
+Status Archiver::complete(std::shared_ptr<OpenDir> dir, StoreContext& store) {
+  while (dir->pending.fetch_sub(1) == 1) {
+    std::erase_if(dir->nodes, [](const Node& node) { return node.name.empty(); });
+    const std::string json = encode_tree(dir->nodes);
+    if (json.size() > kTreeBlobBytesMax) {
+      return Error(Code::kInvalid, printable(dir->path) + " has more entries than can be stored");
+    }
+    TRY_ASSIGN(const Id tree, writer_.store(BlobType::kTree, as_bytes(json), store));
+    if (!dir->parent) {
+      dir->root->node.subtree = tree;
+      if (roots_pending_.fetch_sub(1) == 1) jobs_.close();
+      return {};
+    }
+    dir->parent->nodes[dir->slot].subtree = tree;
+    dir = std::shared_ptr<OpenDir>(dir->parent);
+  }
+  return {};
+}
+
+Result<bool> Archiver::use_known(const FileJob& job) {
+  OpenDir& dir = *job.dir;
+  Node& node = dir.nodes[job.slot];
+  TRY_ASSIGN(const os::Fd fd, dir.dir.open_path(node.name));
+  TRY_ASSIGN(const os::Stat stat, os::stat_fd(fd));
+  const std::string path = child_path(dir, node.name);
+  auto content = known_->find({dir.root->index, path, &dir.dir, node.name}, stat);
+  if (!content) return false;
+  const auto is_here = [this](const Id& id) { return writer_.has(BlobType::kData, id); };
+  if (!std::all_of(content->begin(), content->end(), is_here)) return false;
+  set_metadata(node, stat, *dir.root);
+  node.size = stat.size_bytes;
+  node.content = std::move(*content);
+  TRY_ASSIGN(node.xattrs, os::list_xattrs(fd));
+  return true;
+}
+
+Status Archiver::store_file(const FileJob& job, Worker& worker) {
+  OpenDir& dir = *job.dir;
+  Node& node = dir.nodes[job.slot];
+  if (known_ != nullptr) {
+    auto used = use_known(job);
+    if (!used.ok() && !vanished(used.error())) return used.error();
+    if (used.ok() && *used) {
+      dir.root->bytes += node.size;
+      ++dir.root->files;
+      ++items_done_;
+      return complete(job.dir, worker.store);
+    }
+  }
+  auto opened = open_to_read(dir.dir, node.name);
+  if (!opened.ok()) return opened.error();
+  if (!opened->fd.valid()) {
+    // It went away, or something that is no file took its name: the next capture has it.
+    warn(*dir.root, printable(child_path(dir, node.name)) + " went away while it was read");
+    node.name.clear();
+    return complete(job.dir, worker.store);
+  }
+  const os::Stat stat = opened->stat;
+  set_metadata(node, stat, *dir.root);
+  TRY_ASSIGN(node.xattrs, os::list_xattrs(opened->fd));
+
+  auto file = std::make_shared<OpenFile>();
+  file->fd = std::move(opened->fd);
+  file->stat = stat;
+  file->done = [this, job](OpenFile& read, StoreContext& store) {
+    return end_file(job, read, store);
+  };
+  auto stored = files_.store(file, worker.buffer, worker.store);
+  if (!stored.ok()) return stored.error().with_context(printable(child_path(dir, node.name)));
+  return {};
+}
+
+// The last piece of a file is stored; store belongs to the thread that did it.
+Status Archiver::end_file(const FileJob& job, OpenFile& file, StoreContext& store) {
+  OpenDir& dir = *job.dir;
+  Node& node = dir.nodes[job.slot];
+  node.size = file.size_bytes;
+  node.content = std::move(file.content);
+  dir.root->bytes += node.size;
+  bytes_done_ += node.size;
+  ++dir.root->files;
+  ++items_done_;
+  if (known_ != nullptr) {
+    known_->remember({dir.root->index, child_path(dir, node.name), &dir.dir, node.name}, file.stat,
+                     node.content);
+  }
+  report();
+  return complete(job.dir, store);
+}
+
+Status Archiver::work() {
+  Worker worker(repository_.master_key());
+  while (auto job = jobs_.pop()) {
+    if (auto* file = std::get_if<FileJob>(&*job)) {
+      TRY(store_file(*file, worker));
+    } else {
+      TRY(files_.store_piece(std::move(std::get<FilePiece>(*job)), worker.buffer, worker.store));
+    }
+  }
+  return {};
+}
+
+Status Archiver::walk_roots(const std::vector<ArchiveRoot>& roots) {
+  StoreContext store(repository_.master_key());
+  for (const ArchiveRoot& root : roots) {
+    const std::string name = std::to_string(root.index);
+    auto state = std::make_unique<Root>();
+    state->index = root.index;
+    state->node.name = name;
+    TRY_ASSIGN(const os::Stat stat, root.dir->stat());
+    state->mount_id = stat.mount_id;
+    set_metadata(state->node, stat, *state);
+    TRY_ASSIGN(state->node.xattrs, os::list_xattrs(root.dir->fd()));
+    TRY_ASSIGN(os::Dir dir, root.dir->clone());
+    auto open = std::make_shared<OpenDir>(nullptr, 0, std::move(dir), state.get(), "");
+    roots_.push_back(std::move(state));
+    TRY(walk(open, 0, store));
+  }
+  return {};
+}
+
+Status Archiver::store_roots(const std::vector<ArchiveRoot>& roots) {
+  progress_.phase("store");
+  roots_pending_ = roots.size();
+  if (roots.empty()) return {};
+  const std::size_t workers =
+      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 2, kWorkersMax);
+  for (std::size_t i = 0; i < workers; ++i) {
+    group_.run([this](std::stop_token) { return work(); });
+  }
+  const Status walked = walk_roots(roots);
+  if (!walked.ok()) group_.fail(walked.error());
+  const Status done = group_.wait();
+  if (done.ok()) return {};
+  TRY(writer_.failure());
+  return done;
+}
+
+Result<ArchiveResult> Archiver::finish(std::string_view manifest, std::vector<IndexedPack>& packs) {
+  StoreContext store(repository_.master_key());
+  Node manifest_node;
+  manifest_node.name = kManifestPath.substr(1);
+  manifest_node.mode = 0400;
+  manifest_node.links = 1;
+  manifest_node.size = manifest.size();
+  manifest_node.mtime = manifest_node.atime = manifest_node.ctime = wall_now();
+  for (ByteView rest = as_bytes(manifest); !rest.empty();) {
+    const std::size_t cut = codec::first_cut(rest);
+    TRY_ASSIGN(const Id id, writer_.store(BlobType::kData, rest.first(cut), store));
+    manifest_node.content.push_back(id);
+    rest = rest.subspan(cut);
+  }
+
+  ArchiveResult result;
+  std::vector<Node> volumes;
+  for (const auto& root : roots_) {
+    volumes.push_back(root->node);
+    result.roots.push_back({.index = root->index,
+                            .bytes = root->bytes,
+                            .files = root->files,
+                            .dirs = root->dirs,
+                            .sockets_skipped = root->sockets,
+                            .mounts_skipped = root->mounts,
+                            .warnings = *root->warnings.lock()});
+  }
+  std::sort(volumes.begin(), volumes.end(),
+            [](const Node& a, const Node& b) { return a.name < b.name; });
+  Node volumes_node = manifest_node;
+  volumes_node.name = "volumes";
+  volumes_node.type = NodeType::kDir;
+  volumes_node.mode = 0700;
+  volumes_node.links = 0;
+  volumes_node.size = 0;
+  volumes_node.content.clear();
+  TRY_ASSIGN(volumes_node.subtree,
+             writer_.store(BlobType::kTree, as_bytes(encode_tree(volumes)), store));
+  const std::vector<Node> top = {manifest_node, volumes_node};
+  TRY_ASSIGN(result.tree, writer_.store(BlobType::kTree, as_bytes(encode_tree(top)), store));
+  TRY_ASSIGN(packs, writer_.finish());
+  result.bytes_added = writer_.bytes_added();
+  result.blobs_added = writer_.blobs_added();
+  progress_.count({.bytes_done = bytes_done_, .items_done = items_done_});
+  return result;
+}
+
+}  // namespace
+
+Result<PendingSnapshot> archive(Repository& repository,
+                                std::string_view manifest_json,
+                                const std::vector<ArchiveRoot>& roots,
+                                KnownFiles* known,
+                                Progress& progress,
+                                std::stop_token stop) {
+  std::set<int> indexes;
+  for (const ArchiveRoot& root : roots) {
+    if (root.index < 0 || root.dir == nullptr || !indexes.insert(root.index).second) {
+      return Error(Code::kInvalid, "roots need a directory and an index of their own");
+    }
+  }
+  PendingSnapshot pending;
+  TRY_ASSIGN(pending.lock, repository.lock(LockMode::kShared));
+  TRY(repository.refresh_index());
+  pending.paths.emplace_back(kManifestPath);
+  for (const int index : indexes) pending.paths.push_back(volume_path(index));
+
+  Archiver archiver(repository, known, progress, std::move(stop));
+  TRY(archiver.store_roots(roots));
+  TRY_ASSIGN(pending.result, archiver.finish(manifest_json, pending.packs));
+  return pending;
+}
+
+}  // namespace cairn::repository

@@ -1,0 +1,126 @@
+#include "repository/blob_writer.h"
+
+#include <utility>
+
+#include "repository/backend/backend.h"
+
+namespace cairn::repository {
+
+namespace {
+
+std::size_t slot(BlobType type) {
+  return type == BlobType::kTree ? 1 : 0;
+}
+
+}  // namespace
+
+BlobWriter::BlobWriter(Repository& repository, std::stop_token stop)
+    : repository_(repository),
+      known_(repository.index()),
+      finished_(kPacksInFlight),
+      writer_(std::move(stop), [this] { finished_.close(); }) {
+  writer_.run([this](std::stop_token) { return write_packs(); });
+}
+
+BlobWriter::~BlobWriter() {
+  finished_.close();
+}
+
+// The thread that writes. Index files of full size are saved on the way, so that an interrupted
+// store of a large tree need not be repeated and no list grows without bound.
+Status BlobWriter::write_packs() {
+  std::size_t blobs = 0;
+  while (auto next = finished_.pop()) {
+    TRY(repository_.backend().save_later(FileKind::kPack, next->pack.id.hex(), next->content));
+    bytes_added_ += next->content.size();
+    blobs += next->pack.blobs.size();
+    written_.push_back(std::move(next->pack));
+    if (blobs < kIndexBlobsTarget) continue;
+    TRY(repository_.backend().flush());
+    TRY(repository_.save_index(std::exchange(written_, {})));
+    blobs = 0;
+  }
+  return {};
+}
+
+bool BlobWriter::has(BlobType type, const Id& id) {
+  return known_->has(type, id) || claimed_[slot(type)].lock()->contains(id);
+}
+
+bool BlobWriter::claim(BlobType type, const Id& id) {
+  if (known_->has(type, id)) return false;
+  return claimed_[slot(type)].lock()->insert(id).second;
+}
+
+Status BlobWriter::hand_over(PackBuilder builder, codec::Box& box) {
+  if (finished_.push(std::move(builder).finish(box))) return {};
+  return Error(Code::kCancelled, "storing was stopped");
+}
+
+Status BlobWriter::append(const PackedBlob& blob, ByteView sealed, codec::Box& box) {
+  Open& open = open_[slot(blob.type)];
+  PackBuilder full;
+  {
+    const std::scoped_lock lock(open.mutex);
+    open.builder.add(blob, sealed);
+    if (open.builder.size_bytes() < kPackBytesTarget) return {};
+    std::swap(full, open.builder);
+  }
+  return hand_over(std::move(full), box);
+}
+
+Result<Id> BlobWriter::store(BlobType type, ByteView plain, StoreContext& context) {
+  const Id id = codec::sha256(plain);
+  if (!claim(type, id)) return id;
+  PackedBlob blob{.id = id, .type = type};
+  ByteView stored = plain;
+  bool compressed = true;
+  if (type == BlobType::kTree) {
+    context.compressor.compress_always(plain, codec::Effort::kThorough, context.frame);
+  } else {
+    compressed = context.compressor.compress(plain, context.frame);
+  }
+  if (compressed) {
+    stored = context.frame;
+    blob.plain_bytes = static_cast<std::uint32_t>(plain.size());
+  }
+  context.sealed.clear();
+  context.box.seal(stored, context.sealed);
+  ++blobs_added_;
+  TRY(append(blob, context.sealed, context.box));
+  return id;
+}
+
+Result<Id> BlobWriter::store_zeros(std::size_t size_bytes, StoreContext& context) {
+  if (context.zero_bytes == size_bytes) return context.zero_id;
+  TRY_ASSIGN(context.zero_id, store(BlobType::kData, Bytes(size_bytes), context));
+  context.zero_bytes = size_bytes;
+  return context.zero_id;
+}
+
+Status BlobWriter::copy_sealed(const PackedBlob& blob, ByteView sealed, StoreContext& context) {
+  if (!claimed_[slot(blob.type)].lock()->insert(blob.id).second) return {};
+  return append(blob, sealed, context.box);
+}
+
+Status BlobWriter::failure() {
+  finished_.close();
+  return writer_.wait();
+}
+
+Result<std::vector<IndexedPack>> BlobWriter::finish() {
+  codec::Box box(repository_.master_key());
+  for (Open& open : open_) {
+    if (open.builder.empty()) continue;
+    const Status handed = hand_over(std::exchange(open.builder, PackBuilder()), box);
+    if (!handed.ok()) {
+      TRY(failure());
+      return handed.error();
+    }
+  }
+  finished_.close();
+  TRY(writer_.wait());
+  return std::move(written_);
+}
+
+}  // namespace cairn::repository

@@ -1,0 +1,96 @@
+// RestoreWindow: a bounded set of files whose blobs are read together, pack by pack, in few large
+// reads, by several threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <vector>
+
+#include "base/result.h"
+#include "os/dir.h"
+#include "repository/blob_index.h"
+#include "repository/blob_reader.h"
+#include "repository/repository.h"
+#include "repository/tree.h"
+
+namespace cairn::repository {
+
+// A directory while entries below it are written. pending counts what is not done, and one for the
+// walk; who takes it to zero writes the directory's own metadata, last.
+struct RestoreDir {
+  std::shared_ptr<RestoreDir> parent;
+  os::Dir dir;
+  Node node;  // of the directory itself
+  std::atomic<std::size_t> pending = 1;
+
+  RestoreDir(std::shared_ptr<RestoreDir> parent_dir, os::Dir open_dir, Node own_node)
+      : parent(std::move(parent_dir)), dir(std::move(open_dir)), node(std::move(own_node)) {}
+};
+
+// One thing of dir is done.
+Status release(std::shared_ptr<RestoreDir> dir);
+
+// A regular file that is being written. It may outlive a window when it has many blobs.
+struct RestoreFile {
+  std::shared_ptr<RestoreDir> dir;
+  Node node;  // content is empty here
+  std::mutex mutex;
+  os::Fd fd;                             // opened at the first write; guarded by mutex
+  std::atomic<std::size_t> pending = 0;  // blobs
+};
+
+// Creates the file unless it is open; never follows or replaces anything.
+Status open_new(RestoreFile& file);
+// All blobs are written: metadata, and one thing less for the directory.
+Status finish(RestoreFile& file);
+
+// One thread at a time; run() uses threads of its own.
+class RestoreWindow {
+ public:
+  explicit RestoreWindow(Repository& repository) : repository_(repository) {}
+
+  // file gets the blob's content at offset.
+  void add(const std::shared_ptr<RestoreFile>& file,
+           const BlobIndex::Location& location,
+           std::uint64_t offset);
+  // A file without content.
+  void add_empty(const std::shared_ptr<RestoreFile>& file) { empty_.push_back(file); }
+
+  [[nodiscard]] std::size_t blobs() const { return needs_.size(); }
+  [[nodiscard]] bool empty() const { return needs_.empty() && empty_.empty(); }
+
+  // Reads, verifies and writes everything. wrote is told about bytes, from any thread.
+  Status run(std::stop_token stop, const std::function<void(std::uint64_t)>& wrote);
+
+ private:
+  struct Need {
+    Id pack;
+    PackedBlob blob;
+    std::shared_ptr<RestoreFile> file;
+    std::uint64_t offset;
+  };
+  // Neighbours in one pack.
+  struct Range {
+    std::size_t first = 0;  // in needs_
+    std::size_t count = 0;
+    std::uint64_t begin = 0;  // in the pack
+    std::uint64_t end = 0;
+  };
+
+  std::vector<Range> plan();
+  Status read_range(const Range& range,
+                    BlobReader& reader,
+                    Bytes& buffer,
+                    Bytes& plain,
+                    const std::function<void(std::uint64_t)>& wrote);
+
+  Repository& repository_;
+  std::vector<Need> needs_;
+  std::vector<std::shared_ptr<RestoreFile>> empty_;
+};
+
+}  // namespace cairn::repository
