@@ -48,9 +48,10 @@ class HoldClock {
   // Runs a call whose time belongs to the engine.
   template <typename Call>
   auto engine(Call&& call) {
+    const bool counts = begun();  // calls before the hold are nobody's time
     const Stopwatch watch;
     auto result = call();
-    outside_us_ += watch.elapsed_us();
+    if (counts) outside_us_ += watch.elapsed_us();
     return result;
   }
   [[nodiscard]] bool begun() const { return begin_us_ != 0; }
