@@ -101,7 +101,7 @@ Status Transaction::load_quiesced() {
 }
 
 Status Transaction::append(std::string_view state, const std::string& json) {
-  if (os::seeded(os::Bug::kJournalStateAfterEffect) && state == state::kUndoing) return {};
+  if (os::seeded(os::Bug::kJournalStateAfterEffect) && state == state::kQuiesced) return {};
   return journal_.append({std::string(state), json});
 }
 
@@ -424,7 +424,7 @@ Status Transaction::recover(Progress& progress, std::stop_token stop) {
   }
   if (at == state::kCommitted || at == state::kUndoing) {
     TRY(while_engine_is_down(stop, [this] { return stop_everything(); }));
-    for (const TreePair& pair : plan_.pairs) TRY(make_live(pair, Live::kNew));
+    if (!os::seeded(os::Bug::kCommitBeforeExchange)) TRY(exchange_all());
     const Status forward = go_forward(progress, stop);
     if (unfinished_) return forward;
     tell(core_, plan_.kind + ".recovered", plan_.workload_id, operation(),
