@@ -10,7 +10,7 @@ import pytest
 
 from lib.cairnd import Cairnd
 from lib.engines import make_small_image
-from lib.jobs import deploy, fill, place, reasons, restore, running, settle, snapshot, workload
+from lib.jobs import deploy, fill, place, reasons, restore, running, set_base, settle, snapshot, workload
 from lib.loopfs import LoopFs, subvolume_create
 from lib.trees import diff_trees, read_tree
 
@@ -101,7 +101,7 @@ def test_dry_run_changes_nothing_and_shows_the_plan(cairn):
     before = read_tree(cairn.data / "volumes")
     plan = cairn.ok("snapshot", "restore", "web", ident, "--dry-run")
     assert [one["target"] for one in plan["volumes"]] == ["/data"]
-    assert plan["reasons"] == []
+    assert plan["status"] == "planned" and plan["stops"] and plan["will_start"]
     assert (data / "file").read_text() == "second"
     assert read_tree(cairn.data / "volumes").keys() == before.keys()
 
@@ -207,7 +207,7 @@ def test_a_root_missing_on_disk_is_made(cairn):
 
 def test_a_crash_looping_container_runs_on_the_restored_data(cairn):
     """A database that crash-loops on destroyed data is to be running: the desired state decides."""
-    crashing = workload(command=["sh", "-c", "test -e /data/good || exit 3; exec app idle"], image="small")
+    crashing = workload(command=["sh", "-c", "test -e /data/good || exit 3; exec app idle"], healthcheck="")
     cairn.apply(crashing)
     data_parent = cairn.ok("workload", "show", "web")["id"]
     root = cairn.data / "volumes" / data_parent / "data"
@@ -224,7 +224,7 @@ def test_a_crash_looping_container_runs_on_the_restored_data(cairn):
 
 
 def test_an_unhealthy_restore_goes_back_by_itself(cairn):
-    picky = workload(command=["sh", "-c", "test -e /data/bad && exit 4; exec app idle"])
+    picky = workload(command=["sh", "-c", "test -e /data/bad && exit 4; exec app idle"], healthcheck="")
     deploy(cairn, picky)
     data = place(cairn)
     (data / "bad").write_text("a snapshot of what cannot run")
@@ -238,7 +238,7 @@ def test_an_unhealthy_restore_goes_back_by_itself(cairn):
 
 
 def test_an_unhealthy_restore_is_kept_when_asked(cairn):
-    deploy(cairn, workload(command=["sh", "-c", "test -e /data/bad && exit 4; exec app idle"]))
+    deploy(cairn, workload(command=["sh", "-c", "test -e /data/bad && exit 4; exec app idle"], healthcheck=""))
     data = place(cairn)
     (data / "bad").write_text("x")
     ident = snapshot(cairn)
@@ -329,7 +329,7 @@ def test_discard_removes_the_old_trees(cairn):
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
 def test_on_other_file_systems(fake, kind):
-    with LoopFs(kind, 1 << 30) as disk, Cairnd(fake, config=f'base_volume_path = "{disk.path}/volumes"\n') as cairn:
+    with LoopFs(kind, 1 << 30) as disk, Cairnd(fake, config=set_base(disk.path / "volumes")) as cairn:
         deploy(cairn, workload())
         data = place(cairn)
         assert str(data).startswith(str(disk.path))
@@ -375,7 +375,7 @@ def test_a_volume_that_is_a_mount_point_refuses(fake):
 
 
 def test_no_space_is_told_before_anything_is_stopped(fake):
-    with LoopFs("ext4", 200 << 20) as disk, Cairnd(fake, config=f'base_volume_path = "{disk.path}/volumes"\n') as cairn:
+    with LoopFs("ext4", 200 << 20) as disk, Cairnd(fake, config=set_base(disk.path / "volumes")) as cairn:
         deploy(cairn, workload())
         data = place(cairn)
         (data / "big").write_bytes(os.urandom(1 << 20) * 90)

@@ -172,7 +172,7 @@ class Cairnd:
             answer = self.http("GET", f"/api/operations/{ident}")
             assert answer.status == 200, str(answer)
             found = answer.json()
-            return found if found.get("state") in ("succeeded", "failed", "cancelled", "done") else None
+            return found if found.get("state") in ("done", "failed", "cancelled", "interrupted") else None
 
         return wait_for(over, timeout, f"operation {ident}")
 

@@ -12,7 +12,9 @@ def workload(name="web", image="small", volumes=None, **config) -> dict:
     """A workload document; one volume "data" at /data unless told otherwise."""
     if volumes is None:
         volumes = [{"source": "data", "target": "/data", "scope": "project"}]
-    full = {"image": image, "default_tag": "1", "pull": "never", "volumes": volumes, "stop_timeout": 1, **config}
+    # Healthy at once; without a check every start takes the 3 s that a container must survive.
+    full = {"image": image, "default_tag": "1", "pull": "never", "healthcheck": "exec:true", "volumes": volumes,
+            "stop_timeout": 1, **config}
     return {"name": name, "kind": "image", "config": full}
 
 
@@ -63,6 +65,11 @@ def settle(cairn: Cairnd, result: dict) -> None:
 def reasons(problem: dict) -> set:
     """The codes of a refusal."""
     return {one["code"] for one in problem.get("reasons", [])}
+
+
+def set_base(path) -> str:
+    """A config file whose volumes lie beneath path."""
+    return f'[settings]\nbase_volume_path = "{path}"\n'
 
 
 def running(cairn: Cairnd, name="web") -> list:
