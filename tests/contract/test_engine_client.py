@@ -213,6 +213,34 @@ def test_wait_and_kill(call, create):
     killer.join()
 
 
+def connections(engine):
+    table = subprocess.run(engine.enter(["cat", "/proc/net/unix"]), capture_output=True, text=True, check=True)
+    return sum(line.endswith(str(engine.socket)) for line in table.stdout.splitlines())
+
+
+def test_an_engine_that_dies_ends_a_waiting_call(engine, call, create):
+    create()
+    call("start", "web")
+    answers = []
+
+    def wait():
+        try:
+            answers.append(call("wait", "web"))
+        except Refused as error:
+            answers.append(error.code)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    wait_for(lambda: connections(engine) > 1, 30, "the call's connection")  # beside the listening socket
+    engine.kill()
+    waiter.join(60)
+    assert answers == ["unavailable"]
+    refused("unavailable", call, "find", "web")
+    engine.start()
+    wait_for(lambda: call("find", "web")["found"], 30, "the container")
+    call("remove", "web", "force")
+
+
 def test_list_by_label(call, create):
     create("one", labels={"group": "a", "role": "x"})
     create("two", labels={"group": "a", "role": "y"})
