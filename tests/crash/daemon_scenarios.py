@@ -1,0 +1,380 @@
+"""The operations of a daemon as scenarios of daemonlib: one class an operation, all in one World.
+
+A scenario says what it does (before, act), which trees may be live after it (marks) and how the
+answer binds (promised). The rest is the same for all and is in Operation.
+"""
+
+import contextlib
+import json
+
+from crashlib import COUNT_ONLY, wait_until
+from daemon_checks import (BACK, FORWARD, Wreck, check_containers, check_fsck, check_journals, check_order,
+                           check_policies_first, check_snapshots, check_undos, live_mark)
+from daemon_world import NAME, answer_json
+from daemonlib import DaemonScenario
+from lib.dockerapi import wait_for
+
+ANSWER_S = 120
+
+
+class Operation(DaemonScenario):
+    marks = ("second",)      # states that the volumes may be in afterwards
+    old, new = "second", ""  # where the operation exchanges data: from, to
+    journal_kind = ""        # of its transaction's journal
+    removes = ()             # names of snapshots that may be gone afterwards
+    spare = ("cairnd",)      # the pause's watcher
+
+    def __init__(self, world, log=None):
+        self.world, self.log = world, log
+        self.injection = COUNT_ONLY
+        self.wreck = None
+        self.last = None
+
+    # -- what a scenario defines --------------------------------------------------------------
+
+    def before(self):
+        """What must be there, done by the daemon that is then disturbed."""
+
+    def act(self):
+        """The operation: a CompletedProcess of the command line."""
+        raise NotImplementedError
+
+    def promised(self, answer, mark):
+        """Asserts what a good answer said; `mark` is the state that is live."""
+
+    def refused(self, problem, mark):
+        """Asserts what a failure that the daemon told said."""
+        if problem.get("data") in ("old", "new") and self.new:
+            expected = self.old if problem["data"] == "old" else self.new
+            assert mark == expected, f"it said that the {problem['data']} data is live; {mark} is"
+
+    # -- daemonlib ----------------------------------------------------------------------------
+
+    def prepare(self):
+        self.world.reset()
+        self.wreck = self.last = None
+        return self.world
+
+    def argv(self, _state):
+        return self.world.cairn.argv()
+
+    def watched(self, _state):
+        return [self.world.data, self.world.shared, self.world.engine.socket]
+
+    def ready(self, _state):
+        return self.world.cairn.ready()
+
+    def cli(self, *words):
+        return self.world.cairn.cli(*words, timeout=ANSWER_S)
+
+    def ok(self, *words):
+        return self.world.cairn.ok(*words, timeout=ANSWER_S)
+
+    def operate(self, _state):
+        answer = self.act()
+        self.world.settle()
+        return answer
+
+    def run(self, state, injection, **options):
+        self.injection = injection
+        with self.traced(state, **options) as daemon:
+            wait_until(lambda: self.ready(state), "the daemon", self.ready_s, alive=lambda: daemon.alive)
+            self.before()
+            self.world.settle()
+            daemon.arm(injection)
+            answer = self.operate(state)
+            if injection.at % 2 == 0 and not injection.mode.startswith("kill") and daemon.disarm() is not None:
+                # It must get over a fault without a restart too.
+                wait_until(lambda: self.ready(state), "the end of recovery without a restart", 30,
+                           alive=lambda: daemon.alive)
+            run = daemon.end()
+        run.answer = answer
+        self.last = run
+        self.between(run)
+        return run
+
+    def between(self, run):
+        """The daemon is dead and the next one not started."""
+        if run.killed and self.spare:
+            wait_for(lambda: not self.paused(), 15, "the watcher, which thaws without the daemon")
+        self.wreck = Wreck(self.world)
+
+    def paused(self):
+        return [one["Name"] for one in self.world.containers() if one["State"]["Paused"]]
+
+    def recover(self, state, injection=None):
+        run = super().recover(state, injection)
+        if injection is not None and run.killed:
+            # What the first recovery had done it may have told; the next one tells the rest.
+            first, self.wreck = self.wreck, Wreck(self.world)
+            self.wreck.last_event = first.last_event if first else 0
+        return run
+
+    def recovered(self, _state):
+        world = self.world
+        assert world.settle(), "the daemon ended"
+        check_fsck(world)
+        check_journals(world)
+        mark = live_mark(world, self.marks)
+        check_containers(world, world.workload, looping=mark == "bad")
+        check_snapshots(world, [ident for name, ident in world.snapshots.items() if name not in self.removes])
+        self.check_undos(mark)
+        if self.wreck:
+            self.wreck.check_told(world)
+            self.check_direction(mark)
+        if self.last is not None and self.last.answer is not None:
+            self.check_answer(self.last.answer, mark)
+
+    def check_undos(self, _mark):
+        check_undos(self.world)
+
+    def check_direction(self, mark):
+        state = self.wreck.state_of(self.journal_kind) if self.journal_kind else ""
+        if state in BACK:
+            assert mark == self.old, f"a journal in {state} must lead back"
+        if state in FORWARD:
+            assert mark == self.new, f"a journal in {state} must lead forward"
+
+    def check_answer(self, answer, mark):
+        if answer.returncode == 0:
+            self.promised(answer_json(answer), mark)
+        elif answer_json(answer).get("status"):
+            self.refused(answer_json(answer), mark)
+
+    def check(self, state, run):
+        """The checks are made while the restarted daemon serves: recovered()."""
+        if run.answer is not None and run.calls and not run.fired and self.injection.at == 0:
+            self.check_undisturbed(run.answer)
+
+    def check_undisturbed(self, answer):
+        assert answer.returncode == 0, f"undisturbed, it failed: {answer.stdout}{answer.stderr}"
+
+    def cleanup(self, state):
+        self.world.end()
+
+
+class Capture(Operation):
+    consistency = "paused"
+
+    def act(self):
+        return self.cli("snapshot", "create", NAME, "--consistency", self.consistency)
+
+    def promised(self, answer, mark):
+        rows = self.world.catalog("SELECT state FROM snapshots WHERE id = ?", answer["id"])
+        assert rows and rows[0]["state"] == "stored", f"snapshot {answer['id']} was promised: {rows}"
+
+
+class CaptureStopped(Capture):
+    consistency = "stopped"
+
+
+class Restore(Operation):
+    marks = ("second", "good")
+    old, new = "second", "good"
+    journal_kind = "restore"
+    snapshot = "good"
+    options = ()
+
+    def act(self):
+        return self.cli("snapshot", "restore", NAME, self.world.snapshots[self.snapshot], "--yes", *self.options)
+
+    def check(self, state, run):
+        super().check(state, run)
+        check_order(run.calls)
+        check_policies_first(self.engine_calls)
+
+    def between(self, run):
+        super().between(run)
+        self.engine_calls = self.world.engine.calls()
+
+    def promised(self, answer, mark):
+        assert mark == self.new, f"{answer.get('status')} was answered and {mark} is live"
+        rows = self.world.catalog("SELECT state FROM undos WHERE id = ?", answer["undo"])
+        assert rows and rows[0]["state"] == "available", f"undo {answer['undo']} was promised: {rows}"
+
+    def check_undos(self, mark):
+        undos = check_undos(self.world, self.old if mark == self.new else None)
+        assert len(undos) == (1 if mark == self.new else 0), f"{mark} is live with undos {undos}"
+
+
+class RestoreUnhealthy(Restore):
+    """The restored data keeps the workload from running: the old data comes back."""
+    marks = ("second",)
+    new = "bad"
+    snapshot = "bad"
+
+    def check_undisturbed(self, answer):
+        assert answer.returncode == 1 and answer_json(answer).get("data") == "old", f"{answer.stdout}"
+
+
+class RestoreKeep(Restore):
+    """The same with --on-failure keep: where the workload has started on it, the new data stays."""
+    marks = ("second", "bad")
+    new = "bad"
+    snapshot = "bad"
+    options = ("--on-failure", "keep")
+
+    def check_undisturbed(self, answer):
+        assert answer.returncode == 1 and answer_json(answer).get("data") == "new", f"{answer.stdout}"
+
+
+class AlsoStop(Restore):
+    """Another container on the parent directory, which the restore stops and starts again."""
+    options = ("--also-stop", "other")
+
+    def before(self):
+        client = self.world.engine.client
+        other = client.create("small:1", name="other", HostConfig={
+            "Binds": [f"{self.world.places[0].parent}:/all"], "RestartPolicy": {"Name": "unless-stopped"}})
+        client.start(other)
+
+    def recovered(self, state):
+        super().recovered(state)
+        other = self.world.engine.client.inspect("other")
+        assert other["State"]["Running"] and not other["State"]["Paused"], "the other container does not run again"
+        policy = other["HostConfig"]["RestartPolicy"]["Name"]
+        assert policy == "unless-stopped", f"the other container has restart policy {policy}"
+
+
+class Undo(Operation):
+    marks = ("good", "second")
+    old, new = "good", "second"
+    journal_kind = "undo"
+
+    def before(self):
+        done = self.ok("snapshot", "restore", NAME, self.world.snapshots["good"], "--yes")
+        self.world.settle()
+        self.undo = done["undo"]
+
+    def act(self):
+        return self.cli("restore", "undo", self.undo, "--yes")
+
+    def promised(self, answer, mark):
+        assert mark == "second", f"undone was answered and {mark} is live"
+        rows = self.world.catalog("SELECT state FROM undos WHERE id = ?", answer["undo"])
+        assert rows and rows[0]["state"] == "available", f"undo {answer['undo']} was promised: {rows}"
+
+    def check_undos(self, mark):
+        undos = check_undos(self.world, "good" if mark == "second" else "second")
+        assert len(undos) == 1, f"{mark} is live with undos {undos}"
+
+
+class Discard(Operation):
+    marks = ("good",)
+
+    def before(self):
+        Undo.before(self)
+
+    def act(self):
+        return self.cli("restore", "discard", self.undo, "--yes")
+
+    def promised(self, answer, _mark):
+        rows = self.world.catalog("SELECT state FROM undos WHERE id = ?", self.undo)
+        assert rows[0]["state"] == "discarded", f"{answer}: {rows}"
+
+    def check_undos(self, _mark):
+        check_undos(self.world, "second")
+
+
+class RemoveSnapshot(Operation):
+    removes = ("good",)
+
+    def act(self):
+        return self.cli("snapshot", "rm", NAME, self.world.snapshots["good"], "--yes")
+
+    def promised(self, answer, _mark):
+        rows = self.world.catalog("SELECT id FROM snapshots WHERE id = ?", self.world.snapshots["good"])
+        assert not rows, "the snapshot was answered as removed and is there"
+
+
+class FirstDeploy(Operation):
+    def before(self):
+        self.world.cairn.apply(self.world.document("fresh"))
+        self.fresh = self.ok("workload", "show", "fresh")["id"]
+
+    def act(self):
+        return self.cli("workload", "deploy", "fresh")
+
+    def promised(self, answer, _mark):
+        assert len(self.world.containers(self.fresh)) == 1, f"{answer['status']} was answered"
+
+    def recovered(self, state):
+        super().recovered(state)
+        check_containers(self.world, self.fresh)
+
+
+class Redeploy(Operation):
+    """Stop-first, since its volumes are writable."""
+    config = {"env": {"CHANGED": "yes"}}
+
+    def before(self):
+        self.world.cairn.apply(self.world.document(**self.config))
+
+    def act(self):
+        return self.cli("workload", "deploy", NAME)
+
+    def containers(self):
+        return {one["Id"] for one in self.world.containers()}
+
+    def promised(self, answer, _mark):
+        rows = self.world.catalog("SELECT state FROM releases WHERE id = ?", answer["release"]["id"])
+        assert rows and rows[0]["state"] == "running", f"{answer['status']} was answered: {rows}"
+        assert self.containers() != {self.world.container}, "the old container still runs"
+
+    def recovered(self, state):
+        super().recovered(state)
+        current = self.world.catalog("SELECT releases.state FROM releases JOIN instances"
+                                     " ON instances.release_id = releases.id WHERE releases.workload_id = ?",
+                                     self.world.workload)
+        assert [row["state"] for row in current] == ["running"], f"{current}"
+        releases = self.world.catalog("SELECT state FROM releases WHERE workload_id = ? ORDER BY created_ms",
+                                      self.world.workload)
+        if releases[0]["state"] == "running":
+            assert self.containers() == {self.world.container}, "the old release runs, its old container does not"
+
+
+class RedeployOverlap(Redeploy):
+    config = {"env": {"CHANGED": "yes"}, "handover": "overlap"}
+
+
+class RedeployFailing(Redeploy):
+    config = {"command": ["sh", "-c", "exit 3"]}
+
+    def check_undisturbed(self, answer):
+        assert answer.returncode == 1, f"{answer.stdout}"
+        assert self.containers() == {self.world.container}
+
+
+class RemoveWorkload(Operation):
+    def act(self):
+        return self.cli("workload", "rm", NAME, "--yes")
+
+    def promised(self, _answer, _mark):
+        assert not self.world.catalog("SELECT id FROM workloads WHERE id = ?", self.world.workload), \
+            "the workload was answered as removed and is there"
+
+
+class Stop(Operation):
+    def act(self):
+        return self.cli("workload", "stop", NAME)
+
+    wanted = "stopped"
+
+    def promised(self, _answer, _mark):
+        rows = self.world.catalog("SELECT desired FROM workloads WHERE id = ?", self.world.workload)
+        assert rows[0]["desired"] == self.wanted, f"{rows} after a good answer"
+
+
+class Start(Stop):
+    wanted = "running"
+
+    def before(self):
+        self.ok("workload", "stop", NAME)
+
+    def act(self):
+        return self.cli("workload", "start", NAME)
+
+
+OPERATIONS = {scenario.__name__: scenario for scenario in (
+    Capture, CaptureStopped, Restore, RestoreUnhealthy, RestoreKeep, AlsoStop, Undo, Discard, RemoveSnapshot,
+    FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start)}

@@ -1,0 +1,131 @@
+"""The engine dies in the middle of an operation, with or without its containers, with or without
+cairnd; it is started again first. Against the fake engine at every kind of call it is asked, and
+against the real one at a call of cairnd in each named phase.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from crashlib import Injection, Run, wait_until
+from daemon_scenarios import Capture, OPERATIONS, Restore
+from daemon_world import World
+from lib.engines import RealDocker
+
+SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
+SOAK = os.environ.get("CAIRN_SOAK") == "1"
+ROUNDS = 10_000 if SOAK else 4  # of each operation
+RESTARTED_S = 60
+
+# Engine calls by which the phases of an operation can be met.
+CALLS = {
+    "Capture": ("pause$", "unpause$"),
+    "CaptureStopped": ("update$", "stop$", "start$"),
+    "Restore": ("update$", "stop$", "start$", "exec$", "json$"),
+    "RestoreUnhealthy": ("update$", "stop$", "start$", "logs"),
+    "AlsoStop": ("update$", "stop$", "start$"),
+    "Undo": ("update$", "stop$", "start$"),
+    "FirstDeploy": ("create$", "start$", "exec$"),
+    "Redeploy": ("create$", "update$", "stop$", "start$", "exec$", "containers/[^/]*$"),
+    "RedeployFailing": ("create$", "stop$", "start$", "containers/[^/]*$"),
+    "RemoveWorkload": ("stop$", "containers/[^/]*$"),
+    "Stop": ("stop$",),
+    "Start": ("start$",),
+}
+
+
+class EngineDeath:
+    """Restarts an engine that a fault ended; cairnd is killed at that moment where `both`."""
+
+    def __init__(self, world, containers, both):
+        self.world, self.containers, self.both = world, containers, both
+        self.happened = False
+        self.error = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self):
+        engine, cairn = self.world.engine, self.world.cairn
+        while not self._over.is_set():
+            if engine.daemon.alive():
+                time.sleep(0.002)
+                continue
+            self.happened = True
+            try:
+                if self.both:
+                    cairn.kill()
+                engine.daemon.process.wait()
+                if self.containers:
+                    engine.kill(containers=True)
+                if not self._over.wait(0.3):  # so that cairnd meets a dead engine
+                    engine.start()
+                elif not engine.daemon.alive():
+                    engine.start()
+            except Exception as error:
+                self.error = error
+            return
+
+    def end(self):
+        self._over.set()
+        self._thread.join()
+        if self.error:
+            raise self.error
+
+
+def one_round(world, name, path, action, containers, both, log):
+    scenario = OPERATIONS[name](world, log)
+    scenario.prepare()
+    try:
+        cairn = world.cairn
+        cairn.start()
+        scenario.before()
+        world.settle()
+        world.engine.fault(action, path=path)
+        death = EngineDeath(world, containers, both)
+        try:
+            answer = scenario.act()
+            try:
+                wait_until(lambda: not cairn.alive() or cairn.ready(), "recovery without a restart", RESTARTED_S)
+                world.settle()
+            except OSError:
+                pass
+        finally:
+            death.end()
+        cairn.kill() if both else cairn.stop()
+        scenario.last = Run()
+        scenario.last.answer = answer
+        world.engine.clear_faults()
+        scenario.recover(world)
+        return death.happened
+    finally:
+        scenario.cleanup(world)
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World() as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_engine_dies(world, name, tmp_path):
+    rng = random.Random(f"{SEED}/{name}")
+    cases = [(path, action, containers, both) for path in CALLS[name] for action in ("exit", "exit_after")
+             for containers in (False, True) for both in (False, True)]
+    chosen = rng.sample(cases, min(ROUNDS, len(cases)))
+    print(f"seed {SEED}")
+    failures, happened = [], 0
+    with open(tmp_path / "daemon.log", "ab") as log:
+        for path, action, containers, both in chosen:
+            words = f"{action} at {path}, containers={containers}, cairnd killed={both}"
+            try:
+                happened += one_round(world, name, path, action, containers, both, log)
+            except Exception as error:
+                failures.append(f"{words}: {type(error).__name__}: {error}")
+    assert not failures, f"seed {SEED}:\n" + "\n".join(failures)
+    assert happened, "no engine died: the paths are wrong"
