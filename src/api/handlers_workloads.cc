@@ -115,6 +115,9 @@ Result<Response> set(Services& services, const Request& request) {
                                .scope = body.text("scope"),
                                .name = body.text("name"),
                                .updated_ms = 0};
+  if (auto scope = volume::parse_scope(row.scope); !scope.ok() && !row.scope.empty()) {
+    body.fault("scope", scope.error().message());
+  }
   TRY(body.finish());
   TRY_ASSIGN(const volume::DeclaredVolume volume, volume::check_volume(row));
   TRY(services.workloads.set_volume(workload.id, volume, request.caller.name));
