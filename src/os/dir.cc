@@ -417,6 +417,13 @@ Status set_xattr(const Fd& fd, const Xattr& xattr) {
   return {};
 }
 
+Status remove_xattr(const Fd& fd, const std::string& name) {
+  if (::removexattr(proc_path(fd).c_str(), name.c_str()) != 0 && errno != ENODATA) {
+    return os_error("remove extended attribute " + printable(name), errno);
+  }
+  return {};
+}
+
 Status change_owner(const Fd& fd, std::uint32_t uid, std::uint32_t gid) {
   if (::fchownat(fd.get(), "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) {
     return os_error("change owner", errno);
@@ -426,6 +433,15 @@ Status change_owner(const Fd& fd, std::uint32_t uid, std::uint32_t gid) {
 
 Status change_mode(const Fd& fd, std::uint32_t mode) {
   if (::chmod(proc_path(fd).c_str(), mode) != 0) return os_error("change mode", errno);
+  return {};
+}
+
+Status change_mtime(const Fd& fd, Timespec mtime) {
+  const std::array<timespec, 2> times{
+      timespec{0, UTIME_OMIT}, timespec{mtime.seconds, static_cast<long>(mtime.nanoseconds)}};
+  if (::utimensat(fd.get(), "", times.data(), AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0) {
+    return os_error("change times", errno);
+  }
   return {};
 }
 

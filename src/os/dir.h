@@ -116,10 +116,13 @@ Result<std::string> path_of(const Fd& fd);
 // Extended attributes of an open object (O_PATH too), sorted by name.
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd);
 Status set_xattr(const Fd& fd, const Xattr& xattr);
+Status remove_xattr(const Fd& fd, const std::string& name);
 Status change_owner(const Fd& fd, std::uint32_t uid, std::uint32_t gid);
 // chmod by descriptor; not for symbolic links.
 Status change_mode(const Fd& fd, std::uint32_t mode);
 Status change_times(const Fd& fd, Timespec atime, Timespec mtime);
+// The same, leaving the access time alone.
+Status change_mtime(const Fd& fd, Timespec mtime);
 
 // Sizes of a tree, by descriptor, not crossing mounts: what a restore or capture would handle.
 struct TreeSize {

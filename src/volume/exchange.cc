@@ -34,6 +34,8 @@ nlohmann::json to_json(const std::vector<TreePair>& pairs) {
                    {"root_was_missing", pair.root_was_missing},
                    {"new_handle", pair.new_handle},
                    {"old_handle", pair.old_handle}});
+    if (pair.new_mtime) out.back()["new_mtime"] = to_rfc3339(*pair.new_mtime);
+    if (pair.old_mtime) out.back()["old_mtime"] = to_rfc3339(*pair.old_mtime);
   }
   return out;
 }
@@ -64,6 +66,13 @@ Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json) {
     good = good && scope.ok() && item.contains("index") && item["index"].is_number_integer() &&
            item.contains("root_was_missing") && item["root_was_missing"].is_boolean() &&
            os::check_component(pair.staged_in).ok() && os::check_component(pair.staged_name).ok();
+    if (!good) return bad;
+    if (item.contains("new_mtime")) {
+      TRY_ASSIGN(pair.new_mtime, parse_rfc3339(text("new_mtime")));
+    }
+    if (item.contains("old_mtime")) {
+      TRY_ASSIGN(pair.old_mtime, parse_rfc3339(text("old_mtime")));
+    }
     if (!good) return bad;
     pair.volume.scope = *scope;
     pair.index = item["index"].get<int>();
@@ -109,6 +118,20 @@ Result<Live> live_tree(const TreePair& pair) {
                                    " is neither the old nor the new tree; somebody replaced it");
 }
 
+namespace {
+
+Status put_mtime(const os::Dir& dir,
+                 const std::string& name,
+                 const std::optional<Timespec>& mtime) {
+  if (!mtime) return {};
+  TRY_ASSIGN(const std::optional<os::Stat> now, dir.find(name));
+  if (!now || now->mtime == *mtime) return {};
+  TRY_ASSIGN(const os::Dir tree, dir.open_dir(name, os::Crossing::kRefuse));
+  return os::change_mtime(tree.fd(), *mtime);
+}
+
+}  // namespace
+
 Status make_live(const TreePair& pair, Live wanted) {
   TRY_ASSIGN(const OpenPair open, open_pair(pair));
   TRY_ASSIGN(const Live now, live_tree(pair));
@@ -123,10 +146,20 @@ Status make_live(const TreePair& pair, Live wanted) {
     }
     TRY_CONTEXT(open.staging.exchange(pair.staged_name, open.parent, open.name), label(pair));
   }
+  TRY(put_mtime(open.parent, open.name, wanted == Live::kNew ? pair.new_mtime : pair.old_mtime));
+  TRY(put_mtime(open.staging, pair.staged_name,
+                wanted == Live::kNew ? pair.old_mtime : pair.new_mtime));
   // Also when nothing was exchanged: a crash may have come between the exchange and its sync.
   if (os::seeded(os::Bug::kExchangeSkipsParentSync)) return {};
   TRY_CONTEXT(open.parent.sync(), label(pair));
   TRY_CONTEXT(open.staging.sync(), label(pair));
+  return {};
+}
+
+Status record_live_mtime(TreePair& pair) {
+  TRY_ASSIGN(const RootPlace place, open_place(pair.volume));
+  TRY_ASSIGN(const os::Stat live, place.parent.stat(place.name));
+  pair.old_mtime = live.mtime;
   return {};
 }
 

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/result.h"
 #include "volume/resolve.h"
 
@@ -24,6 +26,9 @@ struct TreePair {
   bool root_was_missing = false;
   std::string new_handle;  // of the tree that comes in; empty until it is staged
   std::string old_handle;  // of the tree that goes out; empty until then
+  // Of the roots, since XFS changes a directory's mtime when it is exchanged; put back afterwards.
+  std::optional<Timespec> new_mtime;
+  std::optional<Timespec> old_mtime;
 };
 
 nlohmann::json to_json(const std::vector<TreePair>& pairs);
@@ -45,9 +50,13 @@ enum class Live { kOld, kNew };
 // Which of the two trees is live. kCorrupt where neither is: somebody moved them.
 Result<Live> live_tree(const TreePair& pair);
 
-// After it the wanted tree is live, durably: both parents are synced. Doing it again is fine.
-// kCorrupt where the trees are not those of the pair. On another failure either is live.
+// After it the wanted tree is live, durably, with the recorded mtimes: both parents are synced.
+// Doing it again is fine. kCorrupt where the trees are not those of the pair. On another failure
+// either is live.
 Status make_live(const TreePair& pair, Live wanted);
+
+// Fills in old_mtime: call when nobody writes the live tree any more, before the first exchange.
+Status record_live_mtime(TreePair& pair);
 
 // Removes what lies staged, if its handle is the given one, and the staging directories that are
 // empty then. A tree that is gone is fine; another tree is left alone.

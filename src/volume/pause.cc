@@ -77,8 +77,7 @@ Result<Pause> Pause::begin(Core& core,
                            const std::vector<ContainerState>& containers,
                            std::int64_t max_hold_ms,
                            HoldClock& clock) {
-  TRY_ASSIGN(const std::string program, os::own_program());
-  std::vector<std::string> argv{program, "pause-watcher", core.engine_socket_path,
+  std::vector<std::string> argv{os::kOwnProgram, "pause-watcher", core.engine_socket_path,
                                 std::to_string(max_hold_ms)};
   for (const ContainerState& one : containers) argv.push_back(one.id);
   if (os::seeded(os::Bug::kWatcherNotStarted)) argv = {"/bin/cat"};

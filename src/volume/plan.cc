@@ -348,6 +348,8 @@ Result<FullPlan> make_undo_plan(Core& core,
     }
     TreePair pair = kept;
     std::swap(pair.new_handle, pair.old_handle);
+    pair.new_mtime = kept.old_mtime;
+    pair.old_mtime.reset();
     pair.root_was_missing = false;
     planner.plan.pairs.push_back(std::move(pair));
     planner.plan.shown.volumes.push_back(std::move(planned));

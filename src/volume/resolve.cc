@@ -56,7 +56,7 @@ bool contains(const std::vector<Identity>& all, const Identity& one) {
 }
 
 // Why the place may not be a volume, if it may not. Cairn's data directory is forbidden but for
-// what lies beneath base_volume_path.
+// what lies beneath base_volume_path, and beneath its default: volumes stay there when it changes.
 std::optional<std::string> forbidden_because(const std::string& path,
                                              const PlaceSettings& settings) {
   const std::vector<Identity> upward = identities_upward(path);
@@ -76,8 +76,10 @@ std::optional<std::string> forbidden_because(const std::string& path,
   for (const std::string& place : settings.forbidden_paths) {
     if (check(place, true)) return fmt::format("it equals, contains or lies in {}", place);
   }
-  const bool in_base =
-      path != settings.base_volume_path && os::is_at_or_below(path, settings.base_volume_path);
+  const std::string& base = settings.base_volume_path;
+  const std::string default_base = settings.data_dir + "/volumes";
+  const bool in_base = (path != base && os::is_at_or_below(path, base)) ||
+                       (path != default_base && os::is_at_or_below(path, default_base));
   if (check(settings.data_dir, !in_base)) return "it equals, contains or lies in Cairn's own data";
   if (!settings.engine_socket.empty() && check(parent_of(settings.engine_socket), false) &&
       os::is_at_or_below(settings.engine_socket, path)) {

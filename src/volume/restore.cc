@@ -45,6 +45,8 @@ Status stage_one(Core& core,
   if (!os::seeded(os::Bug::kStageSkipsSync)) TRY(os::sync_file_system(tree.fd()));
   TRY_ASSIGN(const os::Handle fresh, tree.handle());
   pair.new_handle = fresh.text;
+  TRY_ASSIGN(const os::Stat restored, tree.stat());
+  pair.new_mtime = restored.mtime;
   TRY_ASSIGN(const os::Handle old, place.parent.handle(place.name));
   pair.old_handle = old.text;
   return {};

@@ -71,15 +71,17 @@ Result<Transaction> Transaction::begin(Core& core,
                                        ExchangePlan plan) {
   TRY_ASSIGN(const os::Dir dir, open_journal_dir(core));
   const std::string json = plan_json(plan).dump();
-  // STAGED holds the pairs again, with their handles.
+  // STAGED holds the pairs again, with their handles, and EXCHANGING with the live roots' times.
   TRY_ASSIGN(Journal journal, Journal::create(dir, operation, {std::string(state::kPlanned), json},
-                                              kRecordReserveBytes + 2 * json.size()));
+                                              kRecordReserveBytes + 4 * json.size()));
   return Transaction(core, std::move(journal), std::move(plan));
 }
 
 Result<Transaction> Transaction::resume(Core& core, Journal journal) {
   TRY_ASSIGN(ExchangePlan plan, parse_plan(journal.records().front().json));
-  if (const JournalRecord* staged = journal.find(state::kStaged)) {
+  const JournalRecord* staged = journal.find(state::kExchanging);
+  if (staged == nullptr) staged = journal.find(state::kStaged);
+  if (staged != nullptr) {
     const auto json = nlohmann::json::parse(staged->json, nullptr, false);
     TRY_ASSIGN(plan.pairs, parse_tree_pairs(json));
   }
@@ -196,7 +198,8 @@ Status Transaction::run(Progress& progress,
   progress.phase("exchange");
   if (os::seeded(os::Bug::kCommitBeforeExchange)) TRY(append(state::kCommitted));
   const auto commit = [&]() -> Status {
-    TRY(append(state::kExchanging));
+    for (TreePair& pair : plan_.pairs) TRY(record_live_mtime(pair));
+    TRY(append(state::kExchanging, to_json(plan_.pairs).dump()));
     TRY(exchange_all());
     TRY(check_unseen());
     if (context != nullptr) TRY(context->forbid_cancel());
