@@ -4,11 +4,21 @@
 
 #include <utility>
 
+#include "base/log.h"
 #include "catalog/schema.h"
 #include "catalog/store.h"
+#include "os/dir.h"
 #include "sqlite/transaction.h"
 
 namespace cairn::catalog {
+
+namespace {
+
+constexpr std::uint32_t kReserveMode = 0600;
+// The reserve is for others' full disks: it is not made where it would itself fill the disk.
+constexpr std::uint64_t kReserveRoomFactor = 4;
+
+}  // namespace
 
 struct Catalog::Parts {
   explicit Parts(std::unique_ptr<Store> opened) : store(std::move(opened)) {}
@@ -28,12 +38,60 @@ struct Catalog::Parts {
   std::vector<OperationRow> interrupted;
 };
 
+namespace {
+
+// True where there was one to give up.
+Result<bool> remove_reserve(const os::Dir& data) {
+  const std::string name(kReserveFile);
+  TRY_ASSIGN(const auto there, data.find(name));
+  if (!there) return false;
+  TRY(data.remove_file(name));
+  TRY(data.sync());
+  return true;
+}
+
+// Best effort: a disk without room now may have it at the next start.
+void ensure_reserve(const os::Dir& data) {
+  const std::string name(kReserveFile);
+  const auto there = data.find(name);
+  if (!there.ok() || there->has_value()) return;
+  const auto space = os::space_of(data.fd());
+  if (!space.ok() || space->available_bytes < kReserveRoomFactor * kReserveBytes) return;
+  const Bytes zeros(kReserveBytes);
+  const Status made = data.publish_file(name, zeros, kReserveMode);
+  if (!made.ok()) log::warn("make {}: {}", name, made.error().message());
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Catalog>> Catalog::open(const std::string& data_directory,
                                                const codec::Sealer& sealer) {
+  TRY_ASSIGN(const os::Dir data, os::Dir::open(data_directory));
+  auto opened = open_once(data_directory, sealer);
+  // SQLite says "unable to open" as well where its -shm file finds no room.
+  if (!opened.ok() &&
+      (opened.error().code() == Code::kNoSpace || opened.error().code() == Code::kUnavailable)) {
+    TRY_ASSIGN(const bool released, remove_reserve(data));
+    if (!released) return opened;
+    log::warn("{}; the reserve file is given up", opened.error().message());
+    opened = open_once(data_directory, sealer);
+  }
+  if (opened.ok()) ensure_reserve(data);
+  return opened;
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::open_once(const std::string& data_directory,
+                                                    const codec::Sealer& sealer) {
   TRY_ASSIGN(auto store, Store::open(data_directory, sealer, current_schema()));
   auto parts = std::make_unique<Parts>(std::move(store));
   TRY_ASSIGN(parts->interrupted, parts->operations.interrupt_running());
   return std::unique_ptr<Catalog>(new Catalog(std::move(parts)));
+}
+
+Status Catalog::release_reserve() {
+  TRY_ASSIGN(const os::Dir data, os::Dir::open(parts_->store->data_directory()));
+  TRY(remove_reserve(data));
+  return {};
 }
 
 Catalog::Catalog(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

@@ -26,6 +26,9 @@
 namespace cairn::catalog {
 
 inline constexpr std::string_view kCatalogFile = "catalog.db";
+// A file that holds room for the catalog's rows on a disk that is full.
+inline constexpr std::string_view kReserveFile = "catalog.reserve";
+inline constexpr std::size_t kReserveBytes = std::size_t{4} << 20U;
 
 // Thread-safe.
 class Catalog {
@@ -33,7 +36,8 @@ class Catalog {
   // Opens or makes DATA/catalog.db (0600) and brings it to this version's schema; before a
   // migration the old file is copied to catalog.db.before-v<version>. The caller holds the data
   // directory's lock. kConflict: made by a newer major version. kCorrupt: not a catalog, damaged,
-  // or sealed with another key.
+  // or sealed with another key. On a full disk the reserve file is given up, so that a recovery can
+  // begin.
   static Result<std::unique_ptr<Catalog>> open(const std::string& data_directory,
                                                const codec::Sealer& sealer);
   ~Catalog();
@@ -61,6 +65,11 @@ class Catalog {
   // Operations that were running when the catalog was last in use, now kInterrupted.
   [[nodiscard]] const std::vector<OperationRow>& interrupted() const;
 
+  // Gives up the reserve file: for what leads out of a full disk (recovery, undo, removal) after a
+  // kNoSpace; then try again. The file is made anew at a start that finds room. Fine where it is
+  // gone already.
+  Status release_reserve();
+
   // What SQLite's integrity and foreign key checks, and rows that do not decode, complain about;
   // empty when all is well. For fsck.
   struct Finding {
@@ -73,6 +82,8 @@ class Catalog {
  private:
   struct Parts;
   explicit Catalog(std::unique_ptr<Parts> parts);
+  static Result<std::unique_ptr<Catalog>> open_once(const std::string& data_directory,
+                                                    const codec::Sealer& sealer);
   std::unique_ptr<Parts> parts_;
 };
 

@@ -2,6 +2,10 @@
 #include "catalog/catalog.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -197,6 +201,71 @@ TEST_F(CatalogFile, RunsSeveralTablesAllOrNothing) {
   EXPECT_TRUE(done.ok());
   reopen();
   EXPECT_EQ(catalog_->workloads().get("web").value_or({}).data_generation, 5);
+}
+
+TEST_F(CatalogFile, KeepsAReserveForAFullDisk) {
+  const auto stat = data().stat("catalog.reserve");
+  ASSERT_TRUE(stat.ok());
+  EXPECT_EQ(stat->mode, 0600U);
+  EXPECT_EQ(stat->size_bytes, kReserveBytes);
+  ASSERT_TRUE(catalog_->release_reserve().ok());
+  EXPECT_FALSE(data().stat("catalog.reserve").ok());
+  ASSERT_TRUE(catalog_->release_reserve().ok()) << "it is gone already";
+  reopen();
+  EXPECT_TRUE(data().stat("catalog.reserve").ok());
+}
+
+bool write_proc(const std::string& name, const std::string& text) {
+  auto proc = os::Dir::open("/proc/self");
+  if (!proc.ok()) return false;
+  auto file = proc->open_file(name, O_WRONLY);
+  return file.ok() && os::write_all(*file, as_bytes(text)).ok();
+}
+
+// What the child of the next test does, in a mount namespace of its own; its exit status.
+int use_a_full_disk(const std::string& directory, const codec::SealingKey& key) {
+  const codec::Sealer sealer(key);
+  // A user namespace as well, so that this needs no root.
+  const std::string user = "0 " + std::to_string(::getuid()) + " 1";
+  const std::string group = "0 " + std::to_string(::getgid()) + " 1";
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return 1;
+  if (!write_proc("uid_map", user) || !write_proc("setgroups", "deny") ||
+      !write_proc("gid_map", group)) {
+    return 8;
+  }
+  if (::mount("none", directory.c_str(), "tmpfs", 0, "size=24m") != 0) return 2;
+  {
+    auto catalog = Catalog::open(directory, sealer);
+    OperationRow row;
+    row.id = "op_1";
+    if (!catalog.ok() || !(*catalog)->operations().insert(row).ok()) return 3;
+  }
+  auto dir = os::Dir::open(directory);
+  if (!dir.ok() || !dir->stat("catalog.reserve").ok()) return 4;
+  {
+    auto fill = dir->open_file("fill", O_WRONLY | O_CREAT);
+    const Bytes block(4096);
+    while (fill.ok() && os::write_all(*fill, block).ok()) {
+    }
+  }
+  // A start after a crash: the row must become interrupted although nothing is free.
+  auto catalog = Catalog::open(directory, sealer);
+  if (!catalog.ok()) return 5;
+  if ((*catalog)->interrupted().size() != 1) return 6;
+  if (dir->stat("catalog.reserve").ok()) return 7;
+  return 0;
+}
+
+TEST_F(CatalogFile, OpensOnAFullDisk) {
+  const std::string place = path_of(directory_, "full");
+  ASSERT_TRUE(data().make_dir("full", 0700).ok());
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) ::_exit(use_a_full_disk(place, key_));
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 }  // namespace

@@ -354,7 +354,12 @@ Result<std::string> Operations::start(const OperationSpec& spec, Body body) {
   }
 
   // 2. The row, durable before the body has any effect.
-  const Status inserted = shared_->catalog.operations().insert(row);
+  Status inserted = shared_->catalog.operations().insert(row);
+  if (!inserted.ok() && inserted.error().code() == Code::kNoSpace && spec.may_use_reserve) {
+    log::warn("{}: {}; the reserve file is given up", row.id, inserted.error().message());
+    inserted = shared_->catalog.release_reserve();
+    if (inserted.ok()) inserted = shared_->catalog.operations().insert(row);
+  }
   if (!inserted.ok()) {
     const std::lock_guard lock(shared_->mutex);
     shared_->running.erase(row.id);

@@ -81,6 +81,9 @@ struct OperationSpec {
   std::string kind;
   std::string workload_id;
   std::string actor;
+  // On a full disk the catalog's reserve file is given up for it: for what leads out (restore,
+  // undo, discard, removals).
+  bool may_use_reserve = false;
 };
 
 // Thread-safe. The destructor asks every body to stop and joins all threads.
