@@ -23,8 +23,12 @@ Recovery::Recovery(const Core& core)
     : core_(core), thread_([this](const std::stop_token& stop) { work(stop); }) {}
 
 Recovery::~Recovery() {
+  end();
+}
+
+void Recovery::end() {
   thread_.request_stop();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 Status Recovery::run() {

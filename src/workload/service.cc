@@ -284,6 +284,10 @@ Status Workloads::recover() {
   return recovery_->run();
 }
 
+void Workloads::end_recovery() {
+  recovery_->end();
+}
+
 std::vector<std::string> Workloads::recovering() const {
   return recovery_->pending();
 }

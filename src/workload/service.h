@@ -154,6 +154,9 @@ class Workloads final : public volume::Lifecycle {
   // works on. Finishes or takes back what a crash left, brings every workload to its desired
   // state. What has to wait for the engine is locked as "recovering" and tried again by a thread.
   Status recover();
+  // Ends the recovery's thread, before what place_settings needs goes away. What still waits is
+  // recovered at the next start.
+  void end_recovery();
   // Workload ids that still wait for recovery.
   [[nodiscard]] std::vector<std::string> recovering() const;
   // Catalog, containers and desired states against each other; empty when all is well.

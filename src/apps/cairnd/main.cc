@@ -132,6 +132,7 @@ Status run(const daemon::Config& config) {
   operations.begin_shutdown();
   server->stop();
   drain(operations);
+  workloads.end_recovery();  // its thread asks `volumes`, which goes first
   return ended;
 }
 
