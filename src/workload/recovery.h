@@ -32,7 +32,7 @@ class Recovery {
   // Leaves a workload to the thread, with the lock that the failed operation held. Nobody gets the
   // lock in between.
   void adopt(const std::string& workload_id, parallel::LockGuard guard);
-  // Stops the thread; what still waits stays locked. Call once, from one thread.
+  // Stops the thread; what still waits stays locked. Once more does nothing. One thread.
   void end();
   [[nodiscard]] std::vector<std::string> pending() const;
 

@@ -155,7 +155,7 @@ class Workloads final : public volume::Lifecycle {
   // state. What has to wait for the engine is locked as "recovering" and tried again by a thread.
   Status recover();
   // Ends the recovery's thread, before what place_settings needs goes away. What still waits is
-  // recovered at the next start.
+  // recovered at the next start. Once more does nothing.
   void end_recovery();
   // Workload ids that still wait for recovery.
   [[nodiscard]] std::vector<std::string> recovering() const;

@@ -69,6 +69,12 @@ void drain(catalog::Operations& operations) {
   }
 }
 
+// The recovery's thread asks the volume service for places, so it ends before that goes.
+struct EndRecovery {
+  workload::Workloads& workloads;
+  ~EndRecovery() { workloads.end_recovery(); }
+};
+
 Status run(const daemon::Config& config) {
   os::ignore_broken_pipes();
   TRY(os::block_signals(kEndSignals));
@@ -93,6 +99,7 @@ Status run(const daemon::Config& config) {
                            .engine_socket_path = engine_socket},
                           config.data_dir, workloads);
   volumes_later = &volumes;
+  const EndRecovery end_recovery{workloads};
 
   log::info("recovering what was unfinished");
   os::notify_service_manager("EXTEND_TIMEOUT_USEC=600000000\nSTATUS=recovering");
@@ -132,7 +139,6 @@ Status run(const daemon::Config& config) {
   operations.begin_shutdown();
   server->stop();
   drain(operations);
-  workloads.end_recovery();  // its thread asks `volumes`, which goes first
   return ended;
 }
 
