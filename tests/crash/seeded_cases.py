@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import daemon_scenarios as ops
 from crashlib import Injection
-from daemon_checks import Wreck
+from daemon_checks import is_exchange
 from daemon_world import NAME
 
 
@@ -39,10 +39,6 @@ def spread(count):
         return [Injection("kill", number) for number in sorted(numbers, key=lambda n: abs(n - len(calls) // 2))]
 
     return choose
-
-
-def is_exchange(call):
-    return call["call"] == "renameat2"
 
 
 def writes_journal(call):
