@@ -183,6 +183,7 @@ verb_test() {
   gtest_suites release
   pytest_suite contract contract
   pytest_suite functional functional
+  build_quietly seeded cairnd cairn
   pytest_suite crash crash
   build_quietly asan unit_tests
   gtest_suites asan

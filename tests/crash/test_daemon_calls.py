@@ -2,7 +2,8 @@
 call fails or is cut short, the disk is full from there on; and the recovery after a kill is killed too.
 
 Which calls: a sample, whose seed is printed, within a time for each operation. CAIRN_SOAK=1 takes all
-of them; CAIRN_CRASH_SEED repeats a sample; CAIRN_CRASH_BUDGET_S is the time for each operation.
+of them, and CAIRN_CRASH_INSIDE kills inside a recovery; CAIRN_CRASH_SEED repeats a sample;
+CAIRN_CRASH_BUDGET_S is the time for each operation.
 """
 
 import os
@@ -17,6 +18,7 @@ from daemon_world import World
 SOAK = os.environ.get("CAIRN_SOAK") == "1"
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 BUDGET_S = float(os.environ.get("CAIRN_CRASH_BUDGET_S", "20"))
+INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "500"))
 FAULTS = ("kill", "full", "ENOSPC", "EIO", "short")
 
 
@@ -31,7 +33,7 @@ def test_every_operation_survives(world, name, tmp_path):
     with open(tmp_path / "daemon.log", "ab") as log:
         scenario = OPERATIONS[name](world, log)
         if SOAK:
-            report = for_each_call(scenario, FAULTS, recovery_crashes="all", seed=SEED)
+            report = for_each_call(scenario, FAULTS, recovery_crashes=INSIDE, seed=SEED)
         else:
             report = sample_calls(scenario, (*FAULTS, "kill", "kill"), BUDGET_S, seed=SEED)
     if not report.ok:
