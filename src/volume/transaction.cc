@@ -446,14 +446,20 @@ Status Transaction::recover(Progress& progress, std::stop_token stop) {
         return {};
       }));
     }
-    return settle(stop);
+    TRY(settle(stop));
+    tell(core_, plan_.kind + ".recovered", plan_.workload_id, operation(),
+         "an interrupted " + plan_.kind + " had only its rows to write; the new data is live");
+    return {};
   }
   if (at == state::kStoring) {
     unfinished_ = false;
     return {};
   }
   // UNDONE: only the cleaning was left.
-  return abandon();
+  TRY(abandon());
+  tell(core_, plan_.kind + ".recovered", plan_.workload_id, operation(),
+       "an interrupted " + plan_.kind + " had been taken back; the old data is live");
+  return {};
 }
 
 }  // namespace cairn::volume
