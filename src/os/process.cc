@@ -9,7 +9,6 @@
 
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -98,14 +97,6 @@ Result<std::optional<std::string>> read_line(const Fd& fd, int timeout_ms) {
     line += c;
   }
   return Error(Code::kInvalid, "line is longer than allowed");
-}
-
-Result<std::string> own_program() {
-  std::string path(PATH_MAX, '\0');
-  const ssize_t n = ::readlink("/proc/self/exe", path.data(), path.size());
-  if (n < 0) return os_error("read link /proc/self/exe", errno);
-  path.resize(static_cast<std::size_t>(n));
-  return path;
 }
 
 void notify_service_manager(const std::string& text) {

@@ -37,8 +37,9 @@ class Child {
 // the end of the stream; kUnavailable on the time-out.
 Result<std::optional<std::string>> read_line(const Fd& fd, int timeout_ms);
 
-// The absolute path of the running program.
-Result<std::string> own_program();
+// A path that starts the running program again: this very file, also after an upgrade has replaced
+// or removed it (proc(5), /proc/pid/exe).
+inline constexpr const char* kOwnProgram = "/proc/self/exe";
 // Tells systemd (sd_notify(3)) where NOTIFY_SOCKET names a socket; does nothing elsewhere.
 void notify_service_manager(const std::string& text);
 

@@ -184,7 +184,11 @@ void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume)
     return {};
   };
   const Status cleaned = clean();
-  if (!tried.ok()) {
+  if (!tried.ok() && tried.error().code() == Code::kNoSpace) {
+    // Not even two directories fit; check_space() says how much is needed.
+    plan.shown.no_space = true;
+    refuse(volume.target, "no_space", tried.error().message());
+  } else if (!tried.ok()) {
     refuse(volume.target, "cannot_exchange",
            "this place cannot exchange directories: " + tried.error().message());
   } else if (!cleaned.ok()) {

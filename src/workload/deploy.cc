@@ -175,7 +175,16 @@ Status Deployment::hand_over() {
   }
   if (plan_.handover == Handover::kStopFirst) TRY(stop_old());
   context_.phase("start");
-  TRY_CONTEXT(core_.engine.start(instance_.container_id), "start " + instance_.container_name);
+  const Status started = core_.engine.start(instance_.container_id);
+  if (!started.ok()) {
+    const Error error = started.error().with_context("start " + instance_.container_name);
+    if (error.code() != Code::kInternal) return error;
+    // The engine's "server error" is mostly about this container: a host port that is taken, a
+    // device that is missing. Its words are what the person needs.
+    ErrorDetail detail = error.detail();
+    detail.probe = started.error().message();
+    return Error(Code::kUnhealthy, error.message(), std::move(detail));
+  }
   return await_health();
 }
 
