@@ -479,3 +479,24 @@ def test_rm_keeps_volumes_snapshots_and_undos(cairn):
     # A new workload may take the name; it is another one.
     deploy(cairn, workload())
     assert list(place(cairn).iterdir()) == []
+
+
+def test_a_host_port_that_is_taken_is_said_in_the_engines_words(real):
+    with Cairnd(real) as cairn:
+        deploy(cairn, workload("first", volumes=[], publish=["127.0.0.1:18081:8080"]))
+        cairn.apply(workload("second", volumes=[], publish=["127.0.0.1:18081:8080"]))
+        problem = cairn.fails("workload", "deploy", "second")
+        assert problem["status"] == 422 and "18081" in problem["probe"] + problem["detail"], problem
+        assert len(ours(cairn)) == 1 and running(cairn, "first")
+        cairn.ok("workload", "rm", "first", "--yes")
+
+
+def test_a_command_that_is_not_in_the_image_is_said(real):
+    with Cairnd(real) as cairn:
+        deploy(cairn, workload())
+        before = ours(cairn)
+        cairn.apply(workload(command=["/no/such/program"]))
+        problem = cairn.fails("workload", "deploy", "web")
+        assert "/no/such/program" in json.dumps(problem), problem
+        assert ours(cairn) == before and running(cairn)
+        cairn.ok("workload", "rm", "web", "--yes")

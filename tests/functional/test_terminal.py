@@ -183,7 +183,7 @@ def test_completion_scripts(cairn):
     for shell in ("bash", "zsh", "fish"):
         answer = run("completion", shell)
         assert answer.returncode == 0
-        for word in ("workload", "snapshot", "restore", "--consistency"):
+        for word in ("workload", "snapshot", "restore", "consistency"):
             assert word in answer.stdout
     script = run("completion", "bash").stdout
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
