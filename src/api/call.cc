@@ -74,7 +74,7 @@ Response run_call(Services& services, const Request& request, Call call) {
         return dump(result);
       });
   if (!started.ok()) return problem(started.error(), request.id);
-  const std::string id = *started;
+  const std::string& id = *started;
   if (prefers_async(request)) {
     auto row = services.operations.find(id);
     if (!row.ok()) return problem(with_operation(row.error(), id), request.id);

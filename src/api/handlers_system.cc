@@ -35,6 +35,7 @@ Result<Response> set(Services& services, const Request& request) {
 Result<Response> fsck(Services& services) {
   std::vector<volume::Finding> findings;
   TRY_ASSIGN(const std::vector<catalog::Catalog::Finding> rows, services.catalog.check());
+  findings.reserve(rows.size());
   for (const auto& row : rows) findings.push_back({row.code, row.subject, row.detail});
   TRY_ASSIGN(const std::vector<volume::Finding> containers, services.workloads.check());
   findings.insert(findings.end(), containers.begin(), containers.end());

@@ -3,8 +3,9 @@
 
 namespace cairn::api {
 
-std::string_view schemas_json() {
-  return R"json({
+namespace {
+
+constexpr std::string_view kSchemas = R"json({
 "Text": {"type": "string"},
 "Time": {"type": ["string", "null"], "format": "date-time"},
 "Texts": {"type": "array", "items": {"$ref": "#/components/schemas/Text"}},
@@ -208,6 +209,11 @@ std::string_view schemas_json() {
   "reasons": {"type": "array", "items": {"$ref": "#/components/schemas/Reason"}}}},
 "Metrics": {"type": "string"}
 })json";
+
+}  // namespace
+
+std::string_view schemas_json() {
+  return kSchemas;
 }
 
 }  // namespace cairn::api

@@ -360,3 +360,27 @@ def test_without_an_engine_it_still_serves_what_it_knows():
             assert cairn.ok("system", "info")["engine"]["state"] == "down"
     finally:
         remove_tree(base)
+
+
+# -- logs ------------------------------------------------------------------------------------------
+
+TALKER = ["sh", "-c", "i=0; while :; do i=$((i+1)); echo line $i; echo oops >&2; sleep 0.1; done"]
+
+
+def test_logs_of_now_and_of_what_comes(real):
+    with Cairnd(real) as cairn:
+        deploy(cairn, workload(entrypoint=[], command=TALKER, volumes=[]))
+        lines = cairn.ok("workload", "logs", "web")["lines"]
+        assert {"stream": "stdout", "text": "line 1"} in lines and {"stream": "stderr", "text": "oops"} in lines
+        assert len(cairn.ok("workload", "logs", "web", "--tail", "2")["lines"]) <= 4
+        result = plain(cairn, "workload", "logs", "web")
+        assert "line 1\n" in result.stdout and "oops\n" in result.stderr
+        child = cairn.popen("workload", "logs", "web", "-f", "--tail", "0", stderr=subprocess.DEVNULL)
+        first, second = (int(child.stdout.readline().split()[1]) for _ in range(2))
+        assert second == first + 1
+        # Whoever reads no more ends the command, as `| head` does.
+        child.stdout.close()
+        assert child.wait(30) != 0
+        follower = cairn.popen("workload", "logs", "web", "-f", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        cairn.ok("workload", "stop", "web")
+        assert follower.wait(60) == 0, "the stream ends with its container"

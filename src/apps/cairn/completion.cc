@@ -1,5 +1,7 @@
 #include "apps/cairn/completion.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
@@ -110,13 +112,15 @@ std::string fish_script(const std::vector<Node>& nodes) {
       "end\n"
       "complete -c cairn -f\n";
   for (const Node& node : nodes) {
-    const std::string at = "-n \"__cairn_at '" + node.path + "' '" + names(node.words) + "'\" ";
+    const std::string at =
+        fmt::format("complete -c cairn -n \"__cairn_at '{}' '{}'\"", node.path, names(node.words));
     for (const auto& [word, help] : node.words) {
-      out += "complete -c cairn " + at + "-a " + word + " -d " + fish_quoted(help) + "\n";
+      out += fmt::format("{} -a {} -d {}
+", at, word, fish_quoted(help));
     }
     for (const auto& [option, help] : node.options) {
-      out +=
-          "complete -c cairn " + at + "-l " + option.substr(2) + " -d " + fish_quoted(help) + "\n";
+      out += fmt::format("{} -l {} -d {}
+", at, option.substr(2), fish_quoted(help));
     }
   }
   return out;

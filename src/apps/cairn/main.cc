@@ -7,7 +7,6 @@
 
 #include "apps/cairn/cli.h"
 #include "apps/cairn/output.h"
-#include "os/signals.h"
 
 namespace {
 
@@ -58,7 +57,6 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  cairn::os::ignore_broken_pipes();
   try {
     return run(argc, argv);
   } catch (const std::exception& failure) {

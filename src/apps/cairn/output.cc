@@ -75,6 +75,7 @@ std::string cell(const json& record, std::string_view key) {
 
 std::string Table::text() const {
   std::vector<std::size_t> widths;
+  widths.reserve(header_.size());
   for (const std::string& name : header_) widths.push_back(width(name));
   for (const auto& row : rows_) {
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
