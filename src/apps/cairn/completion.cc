@@ -115,12 +115,10 @@ std::string fish_script(const std::vector<Node>& nodes) {
     const std::string at =
         fmt::format("complete -c cairn -n \"__cairn_at '{}' '{}'\"", node.path, names(node.words));
     for (const auto& [word, help] : node.words) {
-      out += fmt::format("{} -a {} -d {}
-", at, word, fish_quoted(help));
+      out += fmt::format("{} -a {} -d {}\n", at, word, fish_quoted(help));
     }
     for (const auto& [option, help] : node.options) {
-      out += fmt::format("{} -l {} -d {}
-", at, option.substr(2), fish_quoted(help));
+      out += fmt::format("{} -l {} -d {}\n", at, option.substr(2), fish_quoted(help));
     }
   }
   return out;
