@@ -57,8 +57,13 @@ Result<Bytes> BlobReader::load(BlobType type, const Id& id) {
 }
 
 Result<std::vector<Node>> BlobReader::load_tree(const Id& id) {
-  TRY_ASSIGN(const Bytes json, load(BlobType::kTree, id));
-  auto nodes = parse_tree(as_text(json));
+  auto json = load(BlobType::kTree, id);
+  // Somebody names this tree: that it is missing is damage.
+  if (!json.ok() && json.error().code() == Code::kNotFound) {
+    return json.error().with_code(Code::kCorrupt);
+  }
+  if (!json.ok()) return json.error();
+  auto nodes = parse_tree(as_text(*json));
   if (!nodes.ok()) return nodes.error().with_context("tree " + id.hex().substr(0, 8));
   return nodes;
 }

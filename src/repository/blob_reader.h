@@ -20,7 +20,7 @@ class BlobReader {
 
   // kNotFound: not in the index. kCorrupt: every place it is said to lie at is damaged.
   Result<Bytes> load(BlobType type, const Id& id);
-  // A directory's entries.
+  // A directory's entries. kCorrupt where they are missing, damaged or malformed.
   Result<std::vector<Node>> load_tree(const Id& id);
   // Opens one blob out of sealed bytes that were read from its pack; plain then holds it, verified.
   Status open(const PackedBlob& blob, ByteView sealed, Bytes& plain);
