@@ -80,7 +80,7 @@ Result<Pause> Pause::begin(Core& core,
   std::vector<std::string> argv{os::kOwnProgram, "pause-watcher", core.engine_socket_path,
                                 std::to_string(max_hold_ms)};
   for (const ContainerState& one : containers) argv.push_back(one.id);
-  if (os::seeded(os::Bug::kWatcherNotStarted)) argv = {"/bin/cat"};
+  if (os::seeded(os::Bug::kWatcherNotStarted)) argv = {"/bin/true"};
   TRY_ASSIGN(os::Child watcher, os::Child::spawn_session(argv));
   if (!os::seeded(os::Bug::kWatcherNotStarted)) {
     auto ready = os::read_line(watcher.connection(), kWatcherStartMs);

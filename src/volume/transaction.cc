@@ -209,7 +209,8 @@ Status Transaction::run(Progress& progress,
   if (const Status committed = commit(); !committed.ok()) {
     return go_back(progress, stop, committed.error());
   }
-  return go_forward(progress, stop);
+  // Nobody can cancel any more; a daemon that ends leaves the rest to recovery.
+  return go_forward(progress, context != nullptr ? context->ending_token() : stop);
 }
 
 // The very tree that was put there must be what the container sees.
@@ -426,8 +427,9 @@ Status Transaction::recover(Progress& progress, std::stop_token stop) {
     return {};
   }
   if (at == state::kCommitted || at == state::kUndoing) {
+    if (os::seeded(os::Bug::kCommitBeforeExchange)) return settle(stop);
     TRY(while_engine_is_down(stop, [this] { return stop_everything(); }));
-    if (!os::seeded(os::Bug::kCommitBeforeExchange)) TRY(exchange_all());
+    TRY(exchange_all());
     const Status forward = go_forward(progress, stop);
     if (unfinished_) return forward;
     tell(core_, plan_.kind + ".recovered", plan_.workload_id, operation(),
