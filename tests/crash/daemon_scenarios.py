@@ -22,7 +22,8 @@ class Operation(DaemonScenario):
     old, new = "second", ""  # where the operation exchanges data: from, to
     journal_kind = ""        # of its transaction's journal
     removes = ()             # names of snapshots that may be gone afterwards
-    spare = ("cairnd",)      # the pause's watcher
+    spare = ("cairnd", "exe")  # the pause's watcher
+    patient = True           # it must get over a fault without a restart, too
 
     def __init__(self, world, log=None):
         self.world, self.log = world, log
@@ -83,8 +84,8 @@ class Operation(DaemonScenario):
             self.world.settle()
             daemon.arm(injection)
             answer = self.operate(state)
-            if injection.at % 2 == 0 and not injection.mode.startswith("kill") and daemon.disarm() is not None:
-                # It must get over a fault without a restart too.
+            if self.patient and injection.at % 2 == 0 and not injection.mode.startswith("kill") \
+                    and daemon.disarm() is not None:
                 wait_until(lambda: self.ready(state), "the end of recovery without a restart", 30,
                            alive=lambda: daemon.alive)
             run = daemon.end()
@@ -174,6 +175,7 @@ class Restore(Operation):
     journal_kind = "restore"
     snapshot = "good"
     options = ()
+    engine_calls = ()
 
     def act(self):
         return self.cli("snapshot", "restore", NAME, self.world.snapshots[self.snapshot], "--yes", *self.options)
@@ -184,8 +186,8 @@ class Restore(Operation):
         check_policies_first(self.engine_calls)
 
     def between(self, run):
-        super().between(run)
         self.engine_calls = self.world.engine.calls()
+        super().between(run)
 
     def promised(self, answer, mark):
         assert mark == self.new, f"{answer.get('status')} was answered and {mark} is live"

@@ -25,7 +25,7 @@ from cheapkey import cheapen  # noqa: E402
 from lib import process  # noqa: E402
 from lib.cairnd import Cairnd  # noqa: E402
 from lib.dockerapi import wait_for  # noqa: E402
-from lib.engines import FakeDocker, make_small_image  # noqa: E402
+from lib.engines import FakeDocker, RealDocker, make_small_image  # noqa: E402
 from lib.jobs import fill  # noqa: E402
 from lib.trees import read_tree  # noqa: E402
 
@@ -202,6 +202,31 @@ class World:
         except OSError:
             return False
         return True
+
+
+class RealWorld(World):
+    """On the real engine, whose state cannot be copied: each round goes on where the last one ended."""
+
+    def __init__(self):
+        super().__init__(RealDocker)
+
+    def _save(self):
+        pass
+
+    def reset(self):
+        self.end()
+        self.engine.start()
+        cairn = self.cairn
+        cairn.start()
+        for undo in self.catalog("SELECT id FROM undos WHERE state = 'available'"):
+            cairn.ok("restore", "discard", undo["id"], "--yes")
+        for place in self.places:
+            for entry in place.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+            fill(place, "second")
+        self.trees["second"] = self.read()
+        self.settle()
+        cairn.stop()
 
 
 def command_of(pid):

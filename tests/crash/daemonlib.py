@@ -28,6 +28,7 @@ With a power cut in place of the plain kill (data and volumes on a loopcut.LoopD
             return run
 """
 
+import os
 import subprocess
 import time
 
@@ -83,6 +84,7 @@ class DaemonScenario(Scenario):
 
     def _recover_plain(self, state):
         with subprocess.Popen([*map(str, self.argv(state))], stdin=subprocess.DEVNULL,
+                              env={**os.environ, **self.environment(state)},
                               stdout=self.log, stderr=self.log) as process:
             try:
                 wait_until(lambda: self.ready(state), "the restarted daemon", self.ready_s,

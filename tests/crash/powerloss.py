@@ -156,6 +156,7 @@ class State:
                 xattrs.pop(event["name"], None)
         os.chown(place, uid, gid, follow_symlinks=False)
         if what.kind == "symlink":
+            os.utime(place, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
             return
         for name, value in xattrs.items():
             os.setxattr(place, name, value)

@@ -5,16 +5,15 @@ against the real one at a call of cairnd in each named phase.
 
 import os
 import random
-import signal
 import threading
 import time
 
 import pytest
 
-from crashlib import Injection, Run, wait_until
-from daemon_scenarios import Capture, OPERATIONS, Restore
-from daemon_world import World
-from lib.engines import RealDocker
+from crashlib import COUNT_ONLY, Injection, Run, wait_until
+from daemon_checks import Wreck, is_exchange
+from daemon_scenarios import OPERATIONS, Capture, Restore
+from daemon_world import RealWorld, World
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 SOAK = os.environ.get("CAIRN_SOAK") == "1"
@@ -129,3 +128,104 @@ def test_the_engine_dies(world, name, tmp_path):
                 failures.append(f"{words}: {type(error).__name__}: {error}")
     assert not failures, f"seed {SEED}:\n" + "\n".join(failures)
     assert happened, "no engine died: the paths are wrong"
+
+
+# -- the real engine ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real_world():
+    with RealWorld() as made:
+        yield made
+
+
+def writes_journal(call):
+    return call["kind"] == "data" and any("/journal/" in path for path in call["paths"])
+
+
+def phases_of_restore(calls):
+    """Where a call in each phase is: by the exchanges, and by the journal's records around them."""
+    exchanges = [call["n"] for call in calls if is_exchange(call)]
+    records = [call["n"] for call in calls if writes_journal(call)]
+    before = [n for n in records if n < exchanges[0]]
+    after = [n for n in records if n > exchanges[-1]]
+    # Before the exchange: QUIESCED, stops, EXCHANGING. After it: COMMITTED, start and health, HEALTHY.
+    return {"quiesce": (before[-2] + before[-1]) // 2, "exchange": exchanges[0] + 1,
+            "start": after[0] + 3, "health": after[1] - 2}
+
+
+def kill_both(scenario, number):
+    """cairnd and dockerd die at that call of cairnd; dockerd comes back first."""
+    world = scenario.world
+    scenario.prepare()
+    try:
+        scenario.between = lambda run: engine_first(scenario)
+        run = scenario.run(world, Injection("kill", number), hook=f"kill -KILL {world.engine.pid}")
+        assert run.killed, "the run had no such call"
+        scenario.recover(world)
+    finally:
+        scenario.cleanup(world)
+
+
+def engine_first(scenario):
+    engine = scenario.world.engine
+    engine.kill(containers=SEED % 2 == 0)
+    engine.start()
+    scenario.wreck = Wreck(scenario.world)
+
+
+def count(scenario):
+    state = scenario.prepare()
+    try:
+        run = scenario.run(state, COUNT_ONLY)
+        scenario.recover(state)
+        scenario.check(state, run)
+        return run.calls
+    finally:
+        scenario.cleanup(state)
+
+
+def test_real_engine_and_daemon_die_in_each_phase(real_world, tmp_path):
+    with open(tmp_path / "daemon.log", "ab") as log:
+        scenario = RealRestore(real_world, log)
+        phases = phases_of_restore(count(scenario))
+        for phase, number in phases.items():
+            print(f"phase {phase}: call {number}")
+            kill_both(RealRestore(real_world, log), number)
+        calls = count(Capture(real_world, log))
+        paused = [call["n"] for call in calls if any("/repo/data" in path for path in call["paths"])]
+        kill_both(Capture(real_world, log), paused[0])
+
+
+class RealRestore(Restore):
+    """The real engine's calls are not recorded, so their order is not checked here."""
+
+    def between(self, run):
+        super(Restore, self).between(run)
+
+
+@pytest.mark.parametrize("name, state", (("Restore", "QUIESCED"), ("Restore", "COMMITTED"), ("Capture", "CAPTURING")))
+def test_the_real_engine_alone_dies(real_world, name, state, tmp_path):
+    with open(tmp_path / "daemon.log", "ab") as log:
+        scenario = OPERATIONS[name](real_world, log)
+        world = scenario.prepare()
+        try:
+            world.cairn.start()
+            killer = threading.Thread(target=kill_engine_in, args=(world, state))
+            killer.start()
+            answer = scenario.act()
+            killer.join()
+            wait_until(world.cairn.ready, "recovery without a restart", RESTARTED_S)
+            world.settle()
+            world.cairn.stop()
+            scenario.last = Run()
+            scenario.last.answer = answer
+            scenario.recover(world)
+        finally:
+            scenario.cleanup(world)
+
+
+def kill_engine_in(world, state):
+    wait_until(lambda: any(states and states[-1] == state for states in world.journals().values()), state, 30)
+    world.engine.kill()
+    world.engine.start()

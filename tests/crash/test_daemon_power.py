@@ -34,6 +34,7 @@ def power_cut(operation):
             return super().run(state, injection, hook=self.world.disk.hook("shutdown"), **options)
 
         def between(self, run):
+            self.engine_calls = ()
             if run.killed:
                 lose_power(self.world)
             self.wreck = Wreck(self.world)
@@ -68,6 +69,7 @@ def record_operation(scenario, directory):
     """The operation under the recording tracer, undisturbed; its Recording."""
     world = scenario.prepare()
     prepare_recording([world.data], directory)
+    scenario.watched = lambda _state: [world.data, world.engine.socket]
     with scenario.traced(world, record=directory) as daemon:
         wait_until(lambda: scenario.ready(world), "the daemon", 60, alive=lambda: daemon.alive)
         scenario.before()

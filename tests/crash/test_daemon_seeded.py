@@ -101,7 +101,7 @@ def test_the_bug_is_caught(request, bug, tmp_path):
 
 
 def distinct():
-    return {(case.operation.__name__, case.how): case for case in CASES.values() if case.choose or case.how == "states"}
+    return {(case.operation.__name__, case.how): case for case in CASES.values()}
 
 
 @pytest.mark.parametrize("name", distinct(), ids="-".join)
