@@ -21,22 +21,23 @@ std::size_t slot(BlobType type) {
 
 std::shared_ptr<const BlobIndex> BlobIndex::merge(const BlobIndex& base,
                                                   const std::vector<IndexedPack>& packs) {
-  auto merged = std::make_shared<BlobIndex>(base);
-  const auto by_id = [](const Row& a, const Row& b) { return a.id < b.id; };
-  const std::size_t before[2] = {merged->rows_[0].size(), merged->rows_[1].size()};
+  auto merged = std::make_shared<BlobIndex>();
+  merged->packs_ = base.packs_;
+  std::vector<Row> fresh[2];
   for (const IndexedPack& pack : packs) {
     const auto number = static_cast<std::uint32_t>(merged->packs_.size());
     merged->packs_.push_back(pack.id);
     for (const PackedBlob& blob : pack.blobs) {
-      merged->rows_[slot(blob.type)].push_back(
+      fresh[slot(blob.type)].push_back(
           {blob.id, number, blob.offset, blob.length, blob.plain_bytes});
     }
   }
+  const auto by_id = [](const Row& a, const Row& b) { return a.id < b.id; };
   for (std::size_t i = 0; i < 2; ++i) {
-    auto& rows = merged->rows_[i];
-    const auto middle = rows.begin() + static_cast<std::ptrdiff_t>(before[i]);
-    std::sort(middle, rows.end(), by_id);
-    std::inplace_merge(rows.begin(), middle, rows.end(), by_id);
+    std::sort(fresh[i].begin(), fresh[i].end(), by_id);
+    merged->rows_[i].resize(base.rows_[i].size() + fresh[i].size());
+    std::merge(base.rows_[i].begin(), base.rows_[i].end(), fresh[i].begin(), fresh[i].end(),
+               merged->rows_[i].begin(), by_id);
   }
   return merged;
 }
