@@ -68,7 +68,8 @@ Response run_call(Services& services, const Request& request, Call call) {
   auto started = services.operations.start(
       {.kind = std::move(call.kind),
        .workload_id = std::move(call.workload_id),
-       .actor = request.caller.name},
+       .actor = request.caller.name,
+       .may_use_reserve = call.may_use_reserve},
       [body = std::move(call.body)](catalog::OperationContext& context) -> Result<std::string> {
         TRY_ASSIGN(const json result, body(context));
         return dump(result);

@@ -24,6 +24,8 @@ struct Call {
   std::string workload_id;
   LongCall body;
   Finish finish = {};
+  // For what takes back or removes: it may begin on a full disk, with the catalog's reserve.
+  bool may_use_reserve = false;
 };
 
 // Starts an operation. The answer is its result once it has ended, or at once 202 with its place

@@ -103,7 +103,8 @@ Result<Response> remove(Services& services, const Request& request) {
          TRY(volumes.remove_snapshot(row));
          return json{{"status", "removed"}, {"id", row.id}, {"warnings", json::array()}};
        },
-       .finish = [](Response& response, const json&) { response = no_content(); }});
+       .finish = [](Response& response, const json&) { response = no_content(); },
+       .may_use_reserve = true});
 }
 
 Result<Response> verify(Services& services, const Request& request) {
@@ -161,7 +162,8 @@ Result<Response> restore(Services& services, const Request& request) {
                      TRY_ASSIGN(const volume::RestoreResult result,
                                 volumes.restore(id, row, options, context));
                      return encode(result);
-                   }});
+                   },
+                   .may_use_reserve = true});
 }
 
 Result<Response> show_any(Services& services, const Request& request) {

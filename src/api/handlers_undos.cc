@@ -63,7 +63,8 @@ Result<Response> apply(Services& services, const Request& request) {
                      json encoded = encode(result);
                      encoded["applied"] = row.id;
                      return encoded;
-                   }});
+                   },
+                   .may_use_reserve = true});
 }
 
 Result<Response> discard(Services& services, const Request& request) {
@@ -75,7 +76,8 @@ Result<Response> discard(Services& services, const Request& request) {
        .body = [&volumes = services.volumes, row](catalog::OperationContext&) -> Result<json> {
          TRY(volumes.discard_undo(row));
          return json{{"status", "discarded"}, {"undo", row.id}, {"warnings", json::array()}};
-       }});
+       },
+       .may_use_reserve = true});
 }
 
 }  // namespace

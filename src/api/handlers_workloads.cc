@@ -101,7 +101,8 @@ Result<Response> remove(Services& services, const Request& request) {
                      {"name", workload.name},
                      {"warnings", json::array()}};
        },
-       .finish = [](Response& response, const json&) { response = no_content(); }});
+       .finish = [](Response& response, const json&) { response = no_content(); },
+       .may_use_reserve = true});
 }
 
 Result<Response> set(Services& services, const Request& request) {

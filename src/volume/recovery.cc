@@ -73,7 +73,11 @@ Status Recovery::run() {
     }
     auto lock = core_.locks.try_lock(keys_of(core_, std::move(*journal)), std::string(kHolder));
     if (!lock.ok()) return lock.error().with_context("recover " + operation);
-    const Status recovered = recover_one(operation, engine_up, {});
+    Status recovered = recover_one(operation, engine_up, {});
+    if (!recovered.ok() && recovered.error().code() == Code::kNoSpace) {
+      TRY(core_.catalog.release_reserve());
+      recovered = recover_one(operation, engine_up, {});
+    }
     if (recovered.ok()) {
       storing.push_back(operation);
       continue;
@@ -152,6 +156,9 @@ void Recovery::retry_until_done(std::stop_token stop) {
     for (const std::string& operation : operations) {
       if (stop.stop_requested()) return;
       const Status recovered = recover_one(operation, engine_up, stop);
+      if (!recovered.ok() && recovered.error().code() == Code::kNoSpace) {
+        (void)core_.catalog.release_reserve().ok();  // room for the next try
+      }
       if (!recovered.ok()) {
         log::debug("recovery of {} waits: {}", operation, recovered.error().message());
         continue;

@@ -75,6 +75,30 @@ struct EndRecovery {
   ~EndRecovery() { workloads.end_recovery(); }
 };
 
+// Bodies of operations use everything that run() builds, so they end before it goes.
+struct EndOperations {
+  catalog::Operations& operations;
+  ~EndOperations() { drain(operations); }
+};
+
+// Who changes what, before it begins. What destroys or takes back may use the catalog's reserve: a
+// full disk must not stand in the way of making room.
+Status write_audit(catalog::Catalog& catalog,
+                   const api::Request& request,
+                   const api::Route& route) {
+  const catalog::AuditEntry entry{.actor = request.caller.name,
+                                  .action = std::string(route.action),
+                                  .subject = request.path,
+                                  .detail = request.id};
+  auto written = catalog.audit().append(entry);
+  const bool frees = !route.confirm.header.empty() || route.method == api::Method::kDelete;
+  if (!written.ok() && written.error().code() == Code::kNoSpace && frees) {
+    TRY(catalog.release_reserve());
+    written = catalog.audit().append(entry);
+  }
+  return written.ok() ? Status() : Status(written.error());
+}
+
 Status run(const daemon::Config& config) {
   os::ignore_broken_pipes();
   TRY(os::block_signals(kEndSignals));
@@ -100,6 +124,7 @@ Status run(const daemon::Config& config) {
                           config.data_dir, workloads);
   volumes_later = &volumes;
   const EndRecovery end_recovery{workloads};
+  const EndOperations end_operations{operations};
 
   log::info("recovering what was unfinished");
   os::notify_service_manager("EXTEND_TIMEOUT_USEC=600000000\nSTATUS=recovering");
@@ -118,14 +143,10 @@ Status run(const daemon::Config& config) {
                                   .engine_socket_path = engine_socket,
                                   .repository_id = stores.repository->id(),
                                   .started_ms = wall_ms()}};
-  api::Router router(
-      api::all_routes(), services, [&](const api::Request& request, const api::Route& route) {
-        auto written = stores.catalog->audit().append({.actor = request.caller.name,
-                                                       .action = std::string(route.action),
-                                                       .subject = request.path,
-                                                       .detail = request.id});
-        return written.ok() ? Status() : Status(written.error());
-      });
+  api::Router router(api::all_routes(), services,
+                     [&](const api::Request& request, const api::Route& route) {
+                       return write_audit(*stores.catalog, request, route);
+                     });
   TRY_ASSIGN(
       const std::unique_ptr<api::Server> server,
       api::Server::start({.socket_path = config.socket_path},
@@ -138,7 +159,6 @@ Status run(const daemon::Config& config) {
   os::notify_service_manager("STOPPING=1");
   operations.begin_shutdown();
   server->stop();
-  drain(operations);
   return ended;
 }
 
