@@ -9,13 +9,30 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "os/fault.h"
+#include "workload/containers.h"
 #include "workload/settle.h"
 
 namespace cairn::workload {
 namespace {
 
 constexpr std::int64_t kRetryMsMax = 30'000;
-constexpr std::int64_t kIdleMs = 60'000;
+constexpr std::int64_t kLookMs = 10'000;
+constexpr std::int64_t kDownMsMax = 600'000;
+
+bool is_up(docker::State state) {
+  switch (state) {
+    case docker::State::kRunning:
+    case docker::State::kPaused:
+    case docker::State::kRestarting:
+      return true;
+    case docker::State::kCreated:
+    case docker::State::kExited:
+    case docker::State::kDead:
+    case docker::State::kRemoving:
+      break;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -64,14 +81,22 @@ std::vector<std::string> Recovery::pending() const {
 
 void Recovery::work(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
+  std::int64_t next_look_ms = monotonic_ms() + kLookMs;
   while (!stop.stop_requested()) {
+    if (monotonic_ms() >= next_look_ms) {
+      lock.unlock();
+      look();
+      lock.lock();
+      next_look_ms = monotonic_ms() + kLookMs;
+    }
     const auto due = std::min_element(
         entries_.begin(), entries_.end(),
         [](const auto& a, const auto& b) { return a.second.next_try_ms < b.second.next_try_ms; });
     const std::int64_t now_ms = monotonic_ms();
     if (due == entries_.end() || due->second.next_try_ms > now_ms) {
-      const std::int64_t wait_ms =
-          due == entries_.end() ? kIdleMs : due->second.next_try_ms - now_ms;
+      const std::int64_t wake_ms =
+          due == entries_.end() ? next_look_ms : std::min(due->second.next_try_ms, next_look_ms);
+      const std::int64_t wait_ms = std::max<std::int64_t>(wake_ms - now_ms, 0);
       const std::uint64_t seen = arrivals_;
       wake_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms),
                      [this, seen] { return arrivals_ != seen; });
@@ -84,6 +109,37 @@ void Recovery::work(const std::stop_token& stop) {
     lock.lock();
     in_progress_.reset();
     if (!finished) entries_.insert(std::move(node));
+  }
+}
+
+void Recovery::look() {
+  const auto workloads = core_.catalog.workloads().list();
+  docker::ContainerFilter filter;
+  filter.labels = {std::string(kLabelWorkloadId)};
+  const auto containers = core_.engine.list_containers(filter);
+  // An engine that is away is looked at again later; what waits for it is in entries_ already.
+  if (!workloads.ok() || !containers.ok()) return;
+  const auto runs = [&containers](const catalog::Instance& row) {
+    return std::any_of(containers->begin(), containers->end(), [&row](const auto& one) {
+      return one.name == row.container_name && is_up(one.state);
+    });
+  };
+  for (const catalog::Workload& workload : *workloads) {
+    if (workload.desired != catalog::Desired::kRunning) continue;
+    if (!core_.locks.holder("workload:" + workload.id).empty()) continue;
+    const auto rows = serving_rows(core_, workload.id);
+    if (!rows.ok() || rows->empty()) continue;
+    if (std::all_of(rows->begin(), rows->end(), runs)) {
+      down_.erase(workload.id);
+      continue;
+    }
+    Down& down = down_[workload.id];
+    const std::int64_t now_ms = monotonic_ms();
+    if (now_ms < down.next_ms) continue;
+    down.wait_ms = std::clamp(down.wait_ms * 2, kLookMs, kDownMsMax);
+    down.next_ms = now_ms + down.wait_ms;
+    const std::lock_guard lock(mutex_);
+    entries_.try_emplace(workload.id);
   }
 }
 

@@ -1,5 +1,7 @@
 // Recovery: the workloads that wait for their engine. Each is locked as "recovering" where an
-// operation was cut off, and tried again by one thread until it is settled.
+// operation was cut off, and tried again by one thread until it is settled. The same thread looks
+// now and then for what should run and does not: the successor of a killed engine leaves containers
+// down (docs/engine-behaviour.md), and nobody else would start them.
 #pragma once
 
 #include <condition_variable>
@@ -50,8 +52,17 @@ class Recovery {
   // False where somebody else holds the lock.
   bool take_guard(const catalog::Workload& workload, Entry& entry);
   void put_off(const std::string& workload_id, Entry& entry, const Error& error);
+  // Makes entries of the workloads that should run and are down, unless somebody works on them.
+  void look();
+
+  // What look() found down, and when it counts again: what cannot run is not tried without end.
+  struct Down {
+    std::int64_t wait_ms = 0;
+    std::int64_t next_ms = 0;  // monotonic
+  };
 
   const Core& core_;
+  std::map<std::string, Down> down_;  // of the thread alone
   mutable std::mutex mutex_;
   std::condition_variable_any wake_;
   std::map<std::string, Entry> entries_;    // guarded by mutex_
