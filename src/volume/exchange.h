@@ -15,6 +15,8 @@
 namespace cairn::volume {
 
 inline constexpr std::string_view kStagingName = ".cairn";
+// Names in it that a plan's trial exchange uses for a moment; no record names them.
+inline constexpr std::string_view kTrialPrefix = "trial_";
 
 // One volume of a restore or undo: the live place, and the other tree in
 // <parent>/.cairn/<staged_in>/<staged_name>. A plain value that the journal and undo rows hold.

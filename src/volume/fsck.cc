@@ -160,6 +160,7 @@ Status Checker::check_staging() {
     TRY_ASSIGN(const std::vector<os::Entry> entries, staging->list());
     for (const os::Entry& entry : entries) {
       if (undo_trees_.contains(entry.name) || operations_.contains(entry.name)) continue;
+      if (entry.name.starts_with(kTrialPrefix)) continue;  // of a plan that is being made
       const auto operation = core_.operations.find(entry.name);
       const bool working = operation.ok() && operation->has_value() &&
                            (*operation)->state == catalog::OperationState::kRunning;

@@ -163,7 +163,7 @@ Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& pa
 
 // Tries the exchange on two scratch directories where the staged trees will lie.
 void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume) {
-  const std::string scratch = ids::make(ids::kOperation);
+  const std::string scratch = std::string(kTrialPrefix) + ids::make(ids::kOperation);
   const auto attempt = [&]() -> Status {
     TRY_ASSIGN(const os::Dir staging, make_staging(place, scratch));
     TRY(staging.make_dir("a", 0700));

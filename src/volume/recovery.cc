@@ -32,6 +32,23 @@ bool needs_engine(const Journal& journal) {
          journal.state() != state::kUndone && journal.state() != state::kStoring;
 }
 
+// Removes the scratch directories of plans that a crash cut off. No plan may be in the making.
+Status remove_trials(Core& core) {
+  TRY_ASSIGN(const std::vector<catalog::Place> places, core.catalog.places().list(""));
+  for (const catalog::Place& place : places) {
+    if (place.kind != catalog::PlaceKind::kBind) continue;
+    const auto parent = os::Dir::open(place.path_or_name.substr(0, place.path_or_name.rfind('/')));
+    if (!parent.ok()) continue;
+    const auto staging = parent->open_dir(std::string(kStagingName), os::Crossing::kRefuse);
+    if (!staging.ok()) continue;
+    TRY_ASSIGN(const std::vector<os::Entry> entries, staging->list());
+    for (const os::Entry& entry : entries) {
+      if (entry.name.starts_with(kTrialPrefix)) TRY(staging->remove_tree(entry.name));
+    }
+  }
+  return {};
+}
+
 // Sees the operation's end in the catalog: the row of the restore that a crash interrupted.
 std::vector<std::string> keys_of(Core& core, Journal journal) {
   std::vector<std::string> keys{"workload:" + workload_of(journal)};
@@ -55,6 +72,9 @@ Status Recovery::run() {
   TRY_ASSIGN(const os::Dir dir, open_journal_dir(core_));
   TRY_ASSIGN(const std::vector<std::string> operations, list_journals(dir));
   const bool engine_up = core_.engine.ping().ok();
+  if (const Status removed = remove_trials(core_); !removed.ok()) {
+    log::warn("scratch directories of plans: {}", removed.error().message());
+  }
   std::vector<std::string> storing;
   for (const std::string& operation : operations) {
     auto journal = Journal::open(dir, operation);
