@@ -11,7 +11,6 @@ namespace cairn::workload {
 namespace {
 
 using catalog::Instance;
-using catalog::InstanceState;
 
 // Nothing of a deploy or removal that was cut off may be taken for the workload's containers. The
 // lock is the caller's, so what is unfinished was cut off.
@@ -106,9 +105,7 @@ Result<volume::Lifecycle::Started> Workloads::start(
     } else {
       const Instance* gone = row == rows.end() ? nullptr : &*row;
       TRY_ASSIGN(const catalog::Release release, release_of(parts_, workload_id, gone));
-      TRY_ASSIGN(Instance made, recreate(parts_, workload, release, gone));
-      made.state = InstanceState::kRunning;
-      TRY(parts_.catalog.instances().update(made));
+      TRY_ASSIGN(const Instance made, recreate(parts_, workload, release, gone));
       id = made.container_id;
       started.created_ids.push_back(id);
     }

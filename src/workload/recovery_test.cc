@@ -301,6 +301,21 @@ TEST_F(Recover, StartThatTheEngineRefusesChangesNothing) {
   expect_clean();
 }
 
+TEST_F(Recover, StartWithoutContainerAndImageKeepsTheRows) {
+  const std::string id = apply();
+  ASSERT_TRUE(deploy().ok());
+  TestOperation operation;
+  ASSERT_TRUE(workloads->stop("web", OnBusy::kRefuse, operation).ok());
+  ASSERT_TRUE(engine.remove(containers().at(0).id, {.force = true}).ok());
+  engine.remove_image(std::string(kImageOne));
+  const auto before = catalog->instances().list(id);
+  const auto refused = workloads->start("web", OnBusy::kRefuse, operation);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message().find("not on this machine"), std::string::npos);
+  EXPECT_EQ(catalog->instances().list(id).value(), before.value());
+  EXPECT_EQ(workloads->show("web")->row.desired, catalog::Desired::kStopped);
+}
+
 TEST_F(Recover, LifecycleStartsTheSameContainersOrMakesThemAgain) {
   const std::string id = apply();
   ASSERT_TRUE(deploy().ok());

@@ -119,8 +119,6 @@ Status replace_gone(const Core& core,
     settled.problems.push_back("container " + made->container_name +
                                " could not be started: " + started.error().message());
   }
-  made->state = InstanceState::kRunning;
-  TRY(core.catalog.instances().update(*made));
   settled.done.push_back("container " + made->container_name + " made from release " + release.id);
   return {};
 }
@@ -242,18 +240,22 @@ Result<Instance> recreate(const Core& core,
                           const Instance* gone) {
   TRY_ASSIGN(const ReleaseConfig config, release_config_from_json(release.config_json));
   TRY_ASSIGN(Instance row, plan_instance(core, workload, release, config));
+  TRY(core.catalog.instances().insert(row));
+  const Status created = create_owned(core, workload, release, config, row);
+  if (!created.ok()) {
+    // While the engine is away nobody can tell whether it made the container: the row stays, for
+    // recovery to find it.
+    if (created.error().code() != Code::kUnavailable) TRY(remove_owned(core, row, Ending::kAtOnce));
+    return created.error();
+  }
+  row.state = InstanceState::kRunning;
   const auto exchange_rows = [&core, &row, gone]() -> Status {
     if (gone != nullptr) TRY(core.catalog.instances().remove(gone->container_name));
-    return core.catalog.instances().insert(row);
+    return core.catalog.instances().update(row);
   };
   const Status stored = core.catalog.atomically(exchange_rows);
   if (!stored.ok()) return stored.error();
-  const Status created = create_owned(core, workload, release, config, row);
-  if (created.ok()) return row;
-  // While the engine is away nobody can tell whether it made the container: the row stays, for
-  // recovery to find it.
-  if (created.error().code() != Code::kUnavailable) TRY(remove_owned(core, row, Ending::kAtOnce));
-  return created.error();
+  return row;
 }
 
 }  // namespace cairn::workload

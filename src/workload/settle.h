@@ -44,8 +44,8 @@ Result<Settled> reconcile(const Core& core,
 // Both, in this order, as the workload's stored desired state asks for.
 Result<Settled> settle(const Core& core, const std::string& workload_id);
 
-// A new container of the release, in place of a row whose container is gone (or of none). The old
-// row goes with the same write that brings the new one. The container is not started yet.
+// A new container of the release, in place of a row whose container is gone (or of none). Its row
+// takes the gone one's place once the container is there; it is not started yet.
 Result<catalog::Instance> recreate(const Core& core,
                                    const catalog::Workload& workload,
                                    const catalog::Release& release,
