@@ -23,6 +23,7 @@ class Operation(DaemonScenario):
     journal_kind = ""        # of its transaction's journal
     removes = ()             # names of snapshots that may be gone afterwards
     spare = ("cairnd", "exe")  # the pause's watcher
+    views = True             # false where the volumes are made anew under running containers
     patient = True           # it must get over a fault without a restart, too
 
     def __init__(self, world, log=None):
@@ -117,7 +118,7 @@ class Operation(DaemonScenario):
         check_fsck(world)
         check_journals(world)
         mark = live_mark(world, self.marks)
-        check_containers(world, world.workload, looping=mark == "bad")
+        check_containers(world, world.workload, looping=mark == "bad", views=self.views)
         check_snapshots(world, [ident for name, ident in world.snapshots.items() if name not in self.removes])
         self.check_undos(mark)
         if self.wreck:

@@ -83,6 +83,7 @@ def record_operation(scenario, directory):
 def recording_report(scenario, last_cuts=None, sample=None, budget_s=None):
     """Recovers from states of the recorded operation: of its last cuts, or of a sample; a Report."""
     world = scenario.world
+    scenario.views = False
     with tempfile.TemporaryDirectory(prefix="crash-record.", dir=world.base) as directory:
         recording = record_operation(scenario, Path(directory))
         assert not recording.unsupported, recording.unsupported
