@@ -151,13 +151,17 @@ class Archiver {
 
   Status walk(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store);
   Result<bool> add_entry(OpenDir& dir, const os::Entry& entry);
-  Status walk_children(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store);
+  Status walk_child(const std::shared_ptr<OpenDir>& dir,
+                    std::size_t slot,
+                    std::size_t depth,
+                    StoreContext& store);
   Status walk_roots(const std::vector<ArchiveRoot>& roots);
   Status work();
   Status store_file(const FileJob& job, Worker& worker);
   Result<bool> use_known(const FileJob& job);
   Status end_file(const FileJob& job, OpenFile& file, StoreContext& store);
   Status complete(std::shared_ptr<OpenDir> dir, StoreContext& store);
+  Result<std::vector<os::Xattr>> read_xattrs(const os::Fd& fd, Root& root, const std::string& path);
   void warn(Root& root, std::string text);
   void report();
   bool offer(FilePiece& piece);
@@ -180,6 +184,19 @@ void Archiver::warn(Root& root, std::string text) {
   progress_.warn(text);
   auto warnings = root.warnings.lock();
   if (warnings->size() < kWarningsMax) warnings->push_back(std::move(text));
+}
+
+// The format has no place for a name that is not UTF-8: better left out than changed.
+Result<std::vector<os::Xattr>> Archiver::read_xattrs(const os::Fd& fd,
+                                                     Root& root,
+                                                     const std::string& path) {
+  TRY_ASSIGN(std::vector<os::Xattr> xattrs, os::list_xattrs(fd));
+  const auto lost = std::erase_if(xattrs, [](const os::Xattr& x) { return !is_utf8(x.name); });
+  if (lost != 0) {
+    warn(root,
+         "an extended attribute of " + printable(path) + " is left out: its name is not UTF-8");
+  }
+  return xattrs;
 }
 
 bool Archiver::offer(FilePiece& piece) {
@@ -216,7 +233,7 @@ Result<bool> Archiver::add_entry(OpenDir& dir, const os::Entry& entry) {
     auto fd = dir.dir.open_path(entry.name);
     if (!fd.ok() && vanished(fd.error())) return false;
     if (!fd.ok()) return fd.error();
-    TRY_ASSIGN(node.xattrs, os::list_xattrs(*fd));
+    TRY_ASSIGN(node.xattrs, read_xattrs(*fd, root, entry.name));
     if (stat->type == os::FileType::kSymlink) {
       auto target = dir.dir.read_link(entry.name);
       if (!target.ok() && vanished(target.error())) return false;
@@ -243,37 +260,38 @@ Status Archiver::walk(const std::shared_ptr<OpenDir>& dir, std::size_t depth, St
     auto added = add_entry(*dir, entry);
     if (!added.ok()) return added.error().with_context(printable(child_path(*dir, entry.name)));
   }
-  // The nodes stay where they are from here on: other threads fill them in.
+  // The nodes stay where they are from here on: other threads fill in those of files, which this
+  // one leaves alone once they are handed over.
+  std::vector<std::size_t> children;
   for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
     const NodeType type = dir->nodes[i].type;
+    if (type == NodeType::kDir) children.push_back(i);
     if (type == NodeType::kFile || type == NodeType::kDir) ++dir->pending;
   }
   for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
     if (dir->nodes[i].type != NodeType::kFile) continue;
     if (!jobs_.push(FileJob{dir, i})) return Error(Code::kCancelled, "cancelled");
   }
-  TRY(walk_children(dir, depth, store));
+  for (const std::size_t slot : children) TRY(walk_child(dir, slot, depth, store));
   return complete(dir, store);
 }
 
-Status Archiver::walk_children(const std::shared_ptr<OpenDir>& dir,
-                               std::size_t depth,
-                               StoreContext& store) {
-  for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
-    if (dir->nodes[i].type != NodeType::kDir) continue;
-    const std::string path = child_path(*dir, dir->nodes[i].name);
-    auto opened = dir->dir.open_dir(dir->nodes[i].name, os::Crossing::kRefuse);
-    if (!opened.ok()) {
-      if (!vanished(opened.error())) return opened.error().with_context(printable(path));
-      dir->nodes[i].name.clear();
-      --dir->pending;
-      continue;
-    }
-    TRY_ASSIGN(dir->nodes[i].xattrs, os::list_xattrs(opened->fd()));
-    auto child = std::make_shared<OpenDir>(dir, i, std::move(*opened), dir->root, path);
-    TRY(walk(child, depth + 1, store));
+Status Archiver::walk_child(const std::shared_ptr<OpenDir>& dir,
+                            std::size_t slot,
+                            std::size_t depth,
+                            StoreContext& store) {
+  Node& node = dir->nodes[slot];
+  const std::string path = child_path(*dir, node.name);
+  auto opened = dir->dir.open_dir(node.name, os::Crossing::kRefuse);
+  if (!opened.ok()) {
+    if (!vanished(opened.error())) return opened.error().with_context(printable(path));
+    node.name.clear();
+    --dir->pending;
+    return {};
   }
-  return {};
+  TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd(), *dir->root, path));
+  return walk(std::make_shared<OpenDir>(dir, slot, std::move(*opened), dir->root, path), depth + 1,
+              store);
 }
 
 // One thing of dir is done. Stores dir's tree, and its parents', where it was the last.
@@ -309,7 +327,7 @@ Result<bool> Archiver::use_known(const FileJob& job) {
   set_metadata(node, stat, *dir.root);
   node.size = stat.size_bytes;
   node.content = std::move(*content);
-  TRY_ASSIGN(node.xattrs, os::list_xattrs(fd));
+  TRY_ASSIGN(node.xattrs, read_xattrs(fd, *dir.root, path));
   return true;
 }
 
@@ -334,9 +352,10 @@ Status Archiver::store_file(const FileJob& job, Worker& worker) {
     node.name.clear();
     return complete(job.dir, worker.store);
   }
+  const std::string path = child_path(dir, node.name);
   const os::Stat stat = opened->stat;
   set_metadata(node, stat, *dir.root);
-  TRY_ASSIGN(node.xattrs, os::list_xattrs(opened->fd));
+  TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd, *dir.root, path));
 
   auto file = std::make_shared<OpenFile>();
   file->fd = std::move(opened->fd);
@@ -345,7 +364,8 @@ Status Archiver::store_file(const FileJob& job, Worker& worker) {
     return end_file(job, read, store);
   };
   auto stored = files_.store(file, worker.buffer, worker.store);
-  if (!stored.ok()) return stored.error().with_context(printable(child_path(dir, node.name)));
+  // The node may be stored and gone by now.
+  if (!stored.ok()) return stored.error().with_context(printable(path));
   return {};
 }
 
@@ -389,7 +409,7 @@ Status Archiver::walk_roots(const std::vector<ArchiveRoot>& roots) {
     TRY_ASSIGN(const os::Stat stat, root.dir->stat());
     state->mount_id = stat.mount_id;
     set_metadata(state->node, stat, *state);
-    TRY_ASSIGN(state->node.xattrs, os::list_xattrs(root.dir->fd()));
+    TRY_ASSIGN(state->node.xattrs, read_xattrs(root.dir->fd(), *state, "/"));
     TRY_ASSIGN(os::Dir dir, root.dir->clone());
     auto open = std::make_shared<OpenDir>(nullptr, 0, std::move(dir), state.get(), "");
     roots_.push_back(std::move(state));

@@ -1,5 +1,5 @@
-// Tree blobs and their quoted names: what parses is written and parses to the same again, and every
-// name that comes out is one path component.
+// Tree blobs and their quoted names: what parses is written and parses again, the same from then
+// on, and every name that comes out is one path component.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -12,7 +12,9 @@
 
 namespace {
 
+using cairn::repository::encode_tree;
 using cairn::repository::Node;
+using cairn::repository::parse_tree;
 
 void check_nodes(const std::vector<Node>& nodes) {
   for (std::size_t i = 0; i < nodes.size(); ++i) {
@@ -26,13 +28,15 @@ void check_nodes(const std::vector<Node>& nodes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const auto nodes = cairn::repository::parse_tree(text);
+  const auto nodes = parse_tree(text);
   if (nodes.ok()) {
     check_nodes(*nodes);
-    const std::string written = cairn::repository::encode_tree(*nodes);
-    const auto again = cairn::repository::parse_tree(written);
-    CHECK(again.ok());
-    CHECK(cairn::repository::encode_tree(*again) == written);
+    const auto again = parse_tree(encode_tree(*nodes));
+    CHECK(again.ok() && again->size() == nodes->size());
+    // Text that was no UTF-8 is replaced once; from then on nothing changes.
+    const std::string written = encode_tree(*again);
+    const auto third = parse_tree(written);
+    CHECK(third.ok() && encode_tree(*third) == written);
   }
   const auto name = cairn::repository::unquote_name(text);
   if (name.ok()) {
