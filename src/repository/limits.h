@@ -36,7 +36,6 @@ inline constexpr std::size_t kSnapshotBytesMax = std::size_t{64} << 20U;
 inline constexpr std::size_t kIndexBytesMax = std::size_t{1} << 30U;
 inline constexpr std::size_t kKeysMax = 20;
 inline constexpr std::size_t kDepthMax = 900;  // directories below each other: one descriptor each
-inline constexpr std::size_t kNameQuotedBytesMax = 255 * 10;
 inline constexpr std::size_t kLinkTargetBytesMax = 4095;
 inline constexpr std::size_t kXattrsMax = 1024;  // of one entry
 inline constexpr std::uint64_t kFileBytesMax = std::uint64_t{1} << 62U;
