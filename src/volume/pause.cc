@@ -44,6 +44,19 @@ void thaw_until_done(docker::Engine& engine, const std::vector<std::string>& ids
   }
 }
 
+// What is not frozen any more may have written while it was read.
+Status check_frozen(docker::Engine& engine, const std::vector<ContainerState>& containers) {
+  for (const ContainerState& one : containers) {
+    TRY_ASSIGN(const std::optional<docker::Container> now, engine.find_container(one.id));
+    if (!now || !now->paused) {
+      return Error(Code::kConflict, one.name +
+                                        " did not stay paused while it was read, so the capture is "
+                                        "thrown away: take it again");
+    }
+  }
+  return {};
+}
+
 Status say(const os::Fd& fd, const std::string& line) {
   return os::write_all(fd, as_bytes(line + "\n"));
 }
@@ -92,7 +105,7 @@ Result<Pause> Pause::begin(Core& core,
   for (const ContainerState& one : containers) {
     const Status paused = clock.engine([&] { return core.engine.pause(one.id); });
     if (paused.ok()) continue;
-    const Status resumed = pause.end(clock);
+    const Status resumed = pause.resume(clock);
     if (!resumed.ok()) log::warn("resume after a failed pause: {}", resumed.error().message());
     return paused.error().with_context("pause " + one.name);
   }
@@ -100,16 +113,23 @@ Result<Pause> Pause::begin(Core& core,
 }
 
 Status Pause::end(HoldClock& clock) {
+  const Status frozen = clock.engine([&] { return check_frozen(core_->engine, containers_); });
+  TRY(resume(clock));
+  if (!frozen.ok()) return Error(Code::kConflict, frozen.error().message());
+  return {};
+}
+
+Status Pause::resume(HoldClock& clock) {
   os::Child watcher = std::move(*watcher_);
   watcher_.reset();
-  // The watcher thaws, so that there is no moment in which nobody would.
+  // The watcher thaws, so that there is no moment in which nobody would. One whose time is over
+  // takes no words any more, but its answer waits to be read.
   const Status asked = say(watcher.connection(), "resume");
-  const auto answer = clock.engine([&]() -> Result<std::optional<std::string>> {
-    if (!asked.ok()) return asked.error();
-    return os::read_line(watcher.connection(), kWatcherAnswerMs);
-  });
-  const bool resumed = answer.ok() && *answer == "resumed";
-  const bool expired = answer.ok() && *answer == "expired";
+  const auto answer =
+      clock.engine([&] { return os::read_line(watcher.connection(), kWatcherAnswerMs); });
+  const std::string word = answer.ok() ? answer->value_or("") : "";
+  const bool resumed = word == "resumed";
+  const bool expired = word == "expired";
   // A watcher that died thawed nothing.
   Status ours;
   if (!resumed && !expired) {
@@ -125,6 +145,11 @@ Status Pause::end(HoldClock& clock) {
     return Error(Code::kConflict,
                  "the pause lasted longer than max_hold_s, so the workload was resumed and the "
                  "capture thrown away: raise max_hold_s or use --consistency stopped");
+  }
+  if (!resumed && !os::seeded(os::Bug::kWatcherNotStarted)) {
+    return Error(Code::kConflict, "the watcher of the pause ended early" +
+                                      (asked.ok() ? "" : ": " + asked.error().message()) +
+                                      "; the capture is thrown away: take it again");
   }
   return {};
 }

@@ -24,11 +24,15 @@ class Pause {
                              const std::vector<ContainerState>& containers,
                              std::int64_t max_hold_ms,
                              HoldClock& clock);
-  // Thaws them. kConflict where the hold lasted longer than max_hold, so that the workload ran
-  // while it was read: the capture must be thrown away.
+  // Thaws them. kConflict where one may have run before that (the hold lasted longer than max_hold,
+  // somebody else thawed or stopped it, the engine or the watcher died): the capture must be thrown
+  // away. The containers run then, too.
   Status end(HoldClock& clock);
 
  private:
+  // Thaws without asking whether all were frozen until now. Returns as end() does.
+  Status resume(HoldClock& clock);
+
   Pause(Core& core, std::vector<ContainerState> containers, os::Child watcher)
       : core_(&core), containers_(std::move(containers)), watcher_(std::move(watcher)) {}
   Core* core_;
