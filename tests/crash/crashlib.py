@@ -384,8 +384,10 @@ def sample_calls(scenario, modes, budget_s, seed=None, recovery_share=0.25, at_l
     base = loop.count()
     while time.monotonic() < end or sum(loop.report.counts.values()) + loop.report.inside < at_least:
         mode = rng.choice(modes)
+        # A send that fails under a peer that lives waits for an answer that cannot come.
         numbers = [call["n"] for call in base.calls
-                   if mode != "short" or call["kind"] in SHORTENED_KINDS]
+                   if (mode != "short" or call["kind"] in SHORTENED_KINDS)
+                   and (mode.startswith("kill") or not call["call"].startswith("send"))]
         injection = Injection(mode, rng.choice(numbers))
         if mode == "kill" and rng.random() < recovery_share:
             # How long a recovery is differs; a number beyond its end crashes nothing, which is rare.
