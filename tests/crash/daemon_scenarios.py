@@ -4,9 +4,6 @@ A scenario says what it does (before, act), which trees may be live after it (ma
 answer binds (promised). The rest is the same for all and is in Operation.
 """
 
-import contextlib
-import json
-
 from crashlib import COUNT_ONLY, wait_until
 from daemon_checks import (BACK, FORWARD, Wreck, check_containers, check_fsck, check_journals, check_order,
                            check_policies_first, check_snapshots, check_undos, live_mark)

@@ -17,7 +17,7 @@ from daemon_world import World
 
 SOAK = os.environ.get("CAIRN_SOAK") == "1"
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
-BUDGET_S = float(os.environ.get("CAIRN_CRASH_BUDGET_S", "20"))
+BUDGET_S = float(os.environ.get("CAIRN_CRASH_BUDGET_S", "12"))
 INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "500"))
 FAULTS = ("kill", "full", "ENOSPC", "EIO", "short")
 

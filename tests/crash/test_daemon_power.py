@@ -21,7 +21,7 @@ from recording import prepare_recording
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 SOAK = os.environ.get("CAIRN_SOAK") == "1"
-BUDGET_S = float(os.environ.get("CAIRN_CRASH_BUDGET_S", "20")) * (30 if SOAK else 1)
+BUDGET_S = float(os.environ.get("CAIRN_CRASH_BUDGET_S", "12")) * (30 if SOAK else 1)
 
 
 def power_cut(operation):
