@@ -3,6 +3,10 @@ set -euo pipefail
 
 jobs=$(nproc)
 lock=build/.lock
+# What another checkout on this machine compiled from the same text is taken over.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+# Where threads meet; the rest is looked at by ASan and UBSan.
+tsan_tests=(cairn_parallel_test cairn_catalog_test cairn_net_test cairn_docker_test cairn_repository_test)
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'dev: %s\n' "$*" >&2; exit 1; }
@@ -40,9 +44,8 @@ configure() {
   case $kind in
     release) args=("${gcc[@]}") ;;
     seeded) args=("${gcc[@]}" -DCAIRN_SEEDED_BUGS=ON) ;;
-    asan) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined) ;;
+    asan) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
     tsan) args=("${clang[@]}" -DCAIRN_SANITIZE=thread) ;;
-    fuzz) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
     *) die "unknown kind of build: $kind" ;;
   esac
   [ -f "build/$kind/build.ninja" ] && return 0
@@ -136,8 +139,8 @@ finish() {
 
 run_fuzzers() {
   local seconds=$1 binary name
-  build_quietly fuzz fuzzers
-  for binary in build/fuzz/bin/*_fuzz; do
+  build_quietly asan fuzzers
+  for binary in build/asan/bin/*_fuzz; do
     name=$(basename "$binary")
     mkdir -p "build/corpus/$name" "tests/corpus/$name"
     suite "fuzz/$name" "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
@@ -149,7 +152,7 @@ run_fuzzers() {
 
 verb_build() {
   local kind=release
-  case ${1:-} in release | asan | tsan | fuzz | seeded) kind=$1; shift ;; esac
+  case ${1:-} in release | asan | tsan | seeded) kind=$1; shift ;; esac
   install_missing
   build_kind "$kind" "$@"
 }
@@ -188,7 +191,7 @@ verb_test() {
   CAIRN_CRASH_SEED=${CAIRN_CRASH_SEED:-20261123} pytest_suite crash crash
   build_quietly asan unit_tests
   gtest_suites asan
-  build_quietly tsan unit_tests
+  build_quietly tsan "${tsan_tests[@]}"
   gtest_suites tsan
   run_fuzzers 20
   say "all of it took $((SECONDS - began)) s"
@@ -247,7 +250,7 @@ verb_help() {
 ./dev demo [--use-docker] [--keep]     the main job on real parts, from nothing to an undone restore
 ./dev test                             every test; as root
 ./dev test fast                        build and unit tests, no root
-./dev build [KIND] [TARGET...]         KIND: release (default), asan, tsan, fuzz, seeded
+./dev build [KIND] [TARGET...]         KIND: release (default), asan (with the fuzzers), tsan, seeded
 ./dev run                              a daemon in the foreground on a scratch data directory
 ./dev bench                            the benchmarks, as ratios measured in one run
 ./dev lint [--no-tidy]                 floors, lists, formats, limits, clang-tidy
