@@ -6,7 +6,7 @@
 
 namespace cairn::parallel {
 
-TaskGroup::TaskGroup(std::stop_token parent, std::function<void()> on_stop)
+TaskGroup::TaskGroup(const std::stop_token& parent, std::function<void()> on_stop)
     : on_stop_(std::move(on_stop)) {
   own_callback_.emplace(stop_.get_token(), std::function<void()>([this] {
                           if (on_stop_) on_stop_();

@@ -18,7 +18,7 @@ class TaskGroup {
  public:
   // parent: a stop asked there stops the group too, and wait() then returns kCancelled. on_stop
   // runs once, from any thread, when the group begins to stop: the place to close queues.
-  explicit TaskGroup(std::stop_token parent = {}, std::function<void()> on_stop = {});
+  explicit TaskGroup(const std::stop_token& parent = {}, std::function<void()> on_stop = {});
   ~TaskGroup();
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;

@@ -125,7 +125,10 @@ bool vanished(const Error& error) {
 
 class Archiver {
  public:
-  Archiver(Repository& repository, KnownFiles* known, Progress& progress, std::stop_token stop)
+  Archiver(Repository& repository,
+           KnownFiles* known,
+           Progress& progress,
+           const std::stop_token& stop)
       : repository_(repository),
         known_(known),
         progress_(progress),
@@ -425,11 +428,11 @@ Status Archiver::store_roots(const std::vector<ArchiveRoot>& roots) {
   const std::size_t workers =
       std::clamp<std::size_t>(std::thread::hardware_concurrency(), 2, kWorkersMax);
   for (std::size_t i = 0; i < workers; ++i) {
-    group_.run([this](std::stop_token) { return work(); });
+    group_.run([this](const std::stop_token&) { return work(); });
   }
   const Status walked = walk_roots(roots);
   if (!walked.ok()) group_.fail(walked.error());
-  const Status done = group_.wait();
+  Status done = group_.wait();
   if (done.ok()) return {};
   TRY(writer_.failure());
   return done;
@@ -489,7 +492,7 @@ Result<PendingSnapshot> archive(Repository& repository,
                                 const std::vector<ArchiveRoot>& roots,
                                 KnownFiles* known,
                                 Progress& progress,
-                                std::stop_token stop) {
+                                const std::stop_token& stop) {
   std::set<int> indexes;
   for (const ArchiveRoot& root : roots) {
     if (root.index < 0 || root.dir == nullptr || !indexes.insert(root.index).second) {
@@ -502,7 +505,7 @@ Result<PendingSnapshot> archive(Repository& repository,
   pending.paths.emplace_back(kManifestPath);
   for (const int index : indexes) pending.paths.push_back(volume_path(index));
 
-  Archiver archiver(repository, known, progress, std::move(stop));
+  Archiver archiver(repository, known, progress, stop);
   TRY(archiver.store_roots(roots));
   TRY_ASSIGN(pending.result, archiver.finish(manifest_json, pending.packs));
   return pending;

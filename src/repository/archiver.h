@@ -89,6 +89,6 @@ Result<PendingSnapshot> archive(Repository& repository,
                                 const std::vector<ArchiveRoot>& roots,
                                 KnownFiles* known,
                                 Progress& progress,
-                                std::stop_token stop);
+                                const std::stop_token& stop);
 
 }  // namespace cairn::repository

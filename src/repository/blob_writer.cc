@@ -14,12 +14,12 @@ std::size_t slot(BlobType type) {
 
 }  // namespace
 
-BlobWriter::BlobWriter(Repository& repository, std::stop_token stop)
+BlobWriter::BlobWriter(Repository& repository, const std::stop_token& stop)
     : repository_(repository),
       known_(repository.index()),
       finished_(kPacksInFlight),
-      writer_(std::move(stop), [this] { finished_.close(); }) {
-  writer_.run([this](std::stop_token) { return write_packs(); });
+      writer_(stop, [this] { finished_.close(); }) {
+  writer_.run([this](const std::stop_token&) { return write_packs(); });
 }
 
 BlobWriter::~BlobWriter() {

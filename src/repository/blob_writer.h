@@ -40,7 +40,7 @@ struct StoreContext {
 // A writer that is dropped without finish() leaves unreferenced packs at most.
 class BlobWriter {
  public:
-  BlobWriter(Repository& repository, std::stop_token stop);
+  BlobWriter(Repository& repository, const std::stop_token& stop);
   ~BlobWriter();
 
   // Stores plain unless it is known already. Its id.

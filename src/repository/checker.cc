@@ -154,7 +154,7 @@ Status check_snapshots(Repository& repository, const std::stop_token& stop, Find
 Result<std::vector<CheckFinding>> check(Repository& repository,
                                         ReadData read_data,
                                         Progress& progress,
-                                        std::stop_token stop) {
+                                        const std::stop_token& stop) {
   TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kShared));
   Findings findings;
   progress.phase("check index");
@@ -182,7 +182,7 @@ Result<std::vector<CheckFinding>> check(Repository& repository,
 Result<std::vector<CheckFinding>> verify_snapshot(Repository& repository,
                                                   const Id& snapshot,
                                                   Progress& progress,
-                                                  std::stop_token stop) {
+                                                  const std::stop_token& stop) {
   TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kShared));
   TRY(repository.refresh_index());
   TRY_ASSIGN(const SnapshotInfo info, repository.snapshot(snapshot));

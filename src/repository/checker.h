@@ -27,12 +27,12 @@ struct CheckFinding {
 Result<std::vector<CheckFinding>> check(Repository& repository,
                                         ReadData read_data,
                                         Progress& progress,
-                                        std::stop_token stop);
+                                        const std::stop_token& stop);
 
 // Reads everything that one snapshot names and verifies it. Findings are errors only.
 Result<std::vector<CheckFinding>> verify_snapshot(Repository& repository,
                                                   const Id& snapshot,
                                                   Progress& progress,
-                                                  std::stop_token stop);
+                                                  const std::stop_token& stop);
 
 }  // namespace cairn::repository

@@ -186,7 +186,7 @@ Status FileStore::store_piece(FilePiece piece, Bytes& buffer, StoreContext& cont
   } else {
     auto id = store_chunk(piece.bytes, context);
     --copies_in_flight_;
-    TRY(id);
+    if (!id.ok()) return id.error();
     put_id(*piece.file, piece.first, *id);
   }
   return end_piece(*piece.file, context);

@@ -87,7 +87,7 @@ Result<std::optional<LockFile>> load(Repository& repository, const StoredFile& f
 }
 
 Status remove_if_there(Repository& repository, const std::string& name) {
-  const Status removed = repository.backend().remove(FileKind::kLock, name);
+  Status removed = repository.backend().remove(FileKind::kLock, name);
   if (!removed.ok() && removed.error().code() != Code::kNotFound) return removed;
   return {};
 }
@@ -103,8 +103,8 @@ Result<std::unique_ptr<RepositoryLock>> RepositoryLock::take(Repository& reposit
   TRY(lock->check_others());
   TRY_ASSIGN(lock->id_, lock->write());
   lock->taken_ms_ = lock->refreshed_ms_ = monotonic_ms();
-  lock->refresher_ = std::jthread(
-      [raw = lock.get()](std::stop_token stop) { raw->refresh_loop(std::move(stop)); });
+  lock->refresher_ =
+      std::jthread([raw = lock.get()](const std::stop_token& stop) { raw->refresh_loop(stop); });
   if (mode == LockMode::kExclusive) TRY(lock->confirm());
   return lock;
 }
@@ -161,7 +161,7 @@ Status RepositoryLock::confirm() {
   return check_others();
 }
 
-void RepositoryLock::refresh_loop(std::stop_token stop) {
+void RepositoryLock::refresh_loop(const std::stop_token& stop) {
   std::unique_lock guard(mutex_);
   while (true) {
     wake_.wait_for(guard, stop, std::chrono::milliseconds(kLockRefreshMs), [] { return false; });

@@ -35,7 +35,7 @@ class RepositoryLock {
   RepositoryLock(Repository& repository, LockMode mode);
   Result<Id> write();
   Status check_others();
-  void refresh_loop(std::stop_token stop);
+  void refresh_loop(const std::stop_token& stop);
 
   Repository& repository_;
   const LockMode mode_;

@@ -147,7 +147,7 @@ Status remove_packs(Repository& repository,
 
 }  // namespace
 
-Result<PruneStats> prune(Repository& repository, Progress& progress, std::stop_token stop) {
+Result<PruneStats> prune(Repository& repository, Progress& progress, const std::stop_token& stop) {
   TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kExclusive));
   TRY(repository.refresh_index());
   progress.phase("find used data");

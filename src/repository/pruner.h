@@ -19,6 +19,6 @@ struct PruneStats {
 // Under an exclusive lock. Packs without used blobs are removed, packs that are more than a fifth
 // waste are written again. Refuses, changing nothing, where a used blob is missing (kCorrupt). Safe
 // to kill at any moment: new packs, new index, old index gone, old packs gone, in this order.
-Result<PruneStats> prune(Repository& repository, Progress& progress, std::stop_token stop);
+Result<PruneStats> prune(Repository& repository, Progress& progress, const std::stop_token& stop);
 
 }  // namespace cairn::repository

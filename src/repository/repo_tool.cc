@@ -44,11 +44,13 @@ Status run_init(const Arguments& args) {
 Status run_archive(const Arguments& args) {
   TRY_ASSIGN(const auto repository, open(args[0]));
   std::vector<os::Dir> dirs;
+  dirs.reserve(args.size());
   for (std::size_t i = 1; i < args.size(); ++i) {
     TRY_ASSIGN(os::Dir dir, os::Dir::open(args[i]));
     dirs.push_back(std::move(dir));
   }
   std::vector<ArchiveRoot> roots;
+  roots.reserve(dirs.size());
   for (std::size_t i = 0; i < dirs.size(); ++i) roots.push_back({static_cast<int>(i), &dirs[i]});
   NoProgress progress;
   TRY_ASSIGN(PendingSnapshot pending,
@@ -76,11 +78,13 @@ Status run_restore(const Arguments& args) {
   TRY_ASSIGN(const auto repository, open(args[0]));
   TRY_ASSIGN(const SnapshotInfo snapshot, repository->find_snapshot(args[1]));
   std::vector<os::Dir> dirs;
+  dirs.reserve(args.size());
   for (std::size_t i = 3; i < args.size(); i += 2) {
     TRY_ASSIGN(os::Dir dir, os::Dir::open(args[i]));
     dirs.push_back(std::move(dir));
   }
   std::vector<RestoreTarget> targets;
+  targets.reserve(dirs.size());
   for (std::size_t i = 0; i < dirs.size(); ++i) targets.push_back({args[2 + 2 * i], &dirs[i]});
   NoProgress progress;
   TRY_ASSIGN(const RestoreStats stats, restore(*repository, snapshot.id, targets, progress, {}));

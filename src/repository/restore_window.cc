@@ -118,7 +118,8 @@ Status RestoreWindow::read_range(const Range& range,
   return {};
 }
 
-Status RestoreWindow::run(std::stop_token stop, const std::function<void(std::uint64_t)>& wrote) {
+Status RestoreWindow::run(const std::stop_token& stop,
+                          const std::function<void(std::uint64_t)>& wrote) {
   const std::vector<Range> ranges = plan();
   std::atomic<std::size_t> next_range = 0;
   std::atomic<std::size_t> next_empty = 0;

@@ -64,7 +64,7 @@ class RestoreWindow {
   [[nodiscard]] bool empty() const { return needs_.empty() && empty_.empty(); }
 
   // Reads, verifies and writes everything. wrote is told about bytes, from any thread.
-  Status run(std::stop_token stop, const std::function<void(std::uint64_t)>& wrote);
+  Status run(const std::stop_token& stop, const std::function<void(std::uint64_t)>& wrote);
 
  private:
   struct Need {

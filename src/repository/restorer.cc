@@ -49,11 +49,11 @@ Id fingerprint(const Node& node) {
 
 class Restorer {
  public:
-  Restorer(Repository& repository, Progress& progress, std::stop_token stop)
+  Restorer(Repository& repository, Progress& progress, const std::stop_token& stop)
       : repository_(repository),
         index_(repository.index()),
         progress_(progress),
-        stop_(std::move(stop)),
+        stop_(stop),
         reader_(repository) {}
   ~Restorer() = default;
 
@@ -156,8 +156,12 @@ Status Restorer::restore_dir(const std::shared_ptr<RestoreDir>& dir,
                              std::size_t depth) {
   if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
   TRY_ASSIGN(std::vector<Node> nodes, reader_.load_tree(dir->node.subtree));
+  std::vector<Node> children;
   for (Node& node : nodes) {
-    if (node.type == NodeType::kDir) continue;
+    if (node.type == NodeType::kDir) {
+      children.push_back(std::move(node));
+      continue;
+    }
     if (node.type == NodeType::kSocket) {
       ++sockets_;
       continue;
@@ -165,10 +169,8 @@ Status Restorer::restore_dir(const std::shared_ptr<RestoreDir>& dir,
     const std::string entry_path = path + node.name;
     auto restored = restore_entry(dir, std::move(node), entry_path);
     if (!restored.ok()) return restored.error().with_context(printable(entry_path));
-    node.type = NodeType::kSocket;  // moved from: done
   }
-  for (Node& node : nodes) {
-    if (node.type != NodeType::kDir) continue;
+  for (Node& node : children) {
     const std::string child_path = path + node.name + "/";
     TRY(restore_child(dir, std::move(node), child_path, depth));
   }
@@ -349,7 +351,7 @@ Result<RestoreStats> restore(Repository& repository,
                              const Id& snapshot,
                              const std::vector<RestoreTarget>& targets,
                              Progress& progress,
-                             std::stop_token stop) {
+                             const std::stop_token& stop) {
   TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kShared));
   TRY(repository.refresh_index());
   TRY_ASSIGN(const SnapshotInfo info, repository.snapshot(snapshot));
@@ -360,7 +362,7 @@ Result<RestoreStats> restore(Repository& repository,
     roots.push_back(std::move(root));
   }
   progress.phase("restore");
-  Restorer restorer(repository, progress, std::move(stop));
+  Restorer restorer(repository, progress, stop);
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const Status restored = restorer.restore_root(std::move(roots[i]), *targets[i].dir);
     // Links are looked up beneath their own target, and its directory is final, before the next.

@@ -34,7 +34,7 @@ Result<RestoreStats> restore(Repository& repository,
                              const Id& snapshot,
                              const std::vector<RestoreTarget>& targets,
                              Progress& progress,
-                             std::stop_token stop);
+                             const std::stop_token& stop);
 
 // What a restore of path would write, without reading file contents.
 struct StoredSize {

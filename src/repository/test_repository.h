@@ -56,9 +56,10 @@ class RepositoryTest : public ::testing::Test {
     repository_ = std::move(*opened);
   }
 
-  Result<PendingSnapshot> archive_source(KnownFiles* known = nullptr, std::stop_token stop = {}) {
+  Result<PendingSnapshot> archive_source(KnownFiles* known = nullptr,
+                                         const std::stop_token& stop = {}) {
     TRY_ASSIGN(const os::Dir source, os::Dir::open(path_ + "/source"));
-    return archive(*repository_, "{}", {{0, &source}}, known, progress_, std::move(stop));
+    return archive(*repository_, "{}", {{0, &source}}, known, progress_, stop);
   }
   Result<Id> snapshot_source(KnownFiles* known = nullptr) {
     TRY_ASSIGN(PendingSnapshot pending, archive_source(known));

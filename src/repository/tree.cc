@@ -184,9 +184,11 @@ namespace {
 // Digits of an escape: count of them in a base; nothing where they are missing.
 std::optional<std::uint32_t> escape_digits(std::string_view text, std::size_t count, int base) {
   if (text.size() < count) return std::nullopt;
+  const std::string digits(text.substr(0, count));
+  const char* const past = digits.data() + digits.size();
   std::uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + count, value, base);
-  if (error != std::errc() || end != text.data() + count) return std::nullopt;
+  const auto [end, error] = std::from_chars(digits.data(), past, value, base);
+  if (error != std::errc() || end != past) return std::nullopt;
   return value;
 }
 

@@ -227,7 +227,7 @@ Status LocalBackend::give_name(const Unnamed& pack) {
     TRY_CONTEXT(os::sync_data(pack.file), "write pack " + pack.name);
   }
   TRY_ASSIGN(const os::Dir sub, pack_dir(pack.name));
-  const Status linked = sub.link_file(pack.file, pack.name);
+  Status linked = sub.link_file(pack.file, pack.name);
   // The same bytes are there already: the name is their hash.
   if (!linked.ok() && linked.error().code() != Code::kExists) return linked;
   unsynced_dirs_.insert(pack.name.substr(0, 2));
