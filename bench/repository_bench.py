@@ -137,7 +137,7 @@ def compare(name: str, base: Path, source: Path, rounds: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--dir", type=Path, help="where to work (default: a temporary directory)")
     options, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="cairn-bench-", dir=options.dir) as scratch:
