@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lib.cairnd import Cairnd
+from lib.dockerapi import wait_for
 from lib.engines import make_small_image
 from lib.jobs import deploy, fill, place, reasons, restore, running, set_base, settle, snapshot, workload
 from lib.loopfs import LoopFs, subvolume_create
@@ -411,9 +412,8 @@ def test_the_pause_ends_when_the_daemon_is_killed(fake):
         deploy(cairn, workload(image="counter"))
         data = place(cairn)
         (data / "big").write_bytes(os.urandom(1 << 20) * 300)
-        asked = cairn.popen("snapshot", "create", "web")
         container = running(cairn)[0]["container_id"]
-        from lib.dockerapi import wait_for
+        asked = cairn.popen("snapshot", "create", "web")
         wait_for(lambda: fake.client.inspect(container)["State"]["Paused"], 30, "the pause")
         cairn.kill()
         wait_for(lambda: not fake.client.inspect(container)["State"]["Paused"], 30, "the watcher")
