@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "docker/client.h"
+#include "os/file.h"
 #include "os/process.h"
 #include "os/signals.h"
 #include "parallel/keyed_lock.h"
@@ -101,6 +102,7 @@ Status write_audit(catalog::Catalog& catalog,
 
 Status run(const daemon::Config& config) {
   os::ignore_broken_pipes();
+  os::raise_descriptor_limit();  // one descriptor a level of a deep tree
   TRY(os::block_signals(kEndSignals));
   TRY_ASSIGN(const std::string engine_socket, docker::EngineClient::parse_address(config.docker));
 
