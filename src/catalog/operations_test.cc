@@ -123,9 +123,9 @@ TEST_F(OperationsTest, CancelReachesTheBody) {
 }
 
 TEST_F(OperationsTest, CancelIsRefusedPastThePointOfNoReturn) {
-  Operations operations(*catalog_);
   Gate forbidden;
   Gate may_end;
+  Operations operations(*catalog_);
   const auto id = operations.start(spec(), [&](OperationContext& context) -> Result<std::string> {
     EXPECT_TRUE(context.forbid_cancel().ok());
     forbidden.open();
@@ -144,8 +144,8 @@ TEST_F(OperationsTest, EndOfTheDaemonStopsWhatMayStopAndWaitsForTheRest) {
   std::string stoppable;
   std::string committed;
   {
-    Operations operations(*catalog_);
     Gate forbidden;
+    Operations operations(*catalog_);
     stoppable = operations
                     .start(spec(),
                            [](OperationContext& context) -> Result<std::string> {
@@ -174,8 +174,8 @@ TEST_F(OperationsTest, EndOfTheDaemonStopsWhatMayStopAndWaitsForTheRest) {
 }
 
 TEST_F(OperationsTest, ChangesReachWhoeverWaits) {
-  Operations operations(*catalog_);
   Gate may_go_on;
+  Operations operations(*catalog_);
   const auto id = operations.start(spec(), [&](OperationContext& context) -> Result<std::string> {
     may_go_on.wait();
     context.phase("stage");
@@ -202,8 +202,8 @@ TEST_F(OperationsTest, ChangesReachWhoeverWaits) {
 }
 
 TEST_F(OperationsTest, AreBoundedInNumber) {
-  Operations operations(*catalog_);
   Gate may_end;
+  Operations operations(*catalog_);
   const Operations::Body body = [&may_end](OperationContext&) -> Result<std::string> {
     may_end.wait();
     return std::string("{}");
@@ -225,9 +225,9 @@ TEST_F(OperationsTest, AreBoundedInNumber) {
 }
 
 TEST_F(OperationsTest, ListShowsWhatRunsAsItIsNow) {
-  Operations operations(*catalog_);
   Gate in_phase;
   Gate may_end;
+  Operations operations(*catalog_);
   const auto id = operations.start(spec(), [&](OperationContext& context) -> Result<std::string> {
     context.phase("exchange");
     in_phase.open();
