@@ -41,14 +41,23 @@ Result<std::vector<ContainerState>> parse_containers(const nlohmann::json& json)
   std::vector<ContainerState> out;
   for (const nlohmann::json& item : json) {
     if (!item.is_object()) return bad;
+    for (const char* key : {"id", "name", "restart_policy"}) {
+      if (!item.contains(key) || !item[key].is_string()) return bad;
+    }
+    for (const char* key : {"running", "paused"}) {
+      if (!item.contains(key) || !item[key].is_boolean()) return bad;
+    }
+    for (const char* key : {"restart_retries_max", "stop_grace_s"}) {
+      if (!item.contains(key) || !item[key].is_number_integer()) return bad;
+    }
     ContainerState one;
-    one.id = item.value("id", "");
-    one.name = item.value("name", "");
-    one.running = item.value("running", false);
-    one.paused = item.value("paused", false);
-    one.restart_policy = item.value("restart_policy", "");
-    one.restart_retries_max = item.value("restart_retries_max", 0);
-    one.stop_grace_s = item.value("stop_grace_s", 10);
+    one.id = item["id"];
+    one.name = item["name"];
+    one.running = item["running"];
+    one.paused = item["paused"];
+    one.restart_policy = item["restart_policy"];
+    one.restart_retries_max = item["restart_retries_max"];
+    one.stop_grace_s = item["stop_grace_s"];
     if (one.id.empty()) return bad;
     out.push_back(std::move(one));
   }
