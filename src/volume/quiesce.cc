@@ -125,7 +125,7 @@ Status start_others(docker::Engine& engine,
   return {};
 }
 
-Status while_engine_is_down(std::stop_token stop, const std::function<Status()>& step) {
+Status while_engine_is_down(const std::stop_token& stop, const std::function<Status()>& step) {
   std::mutex mutex;
   std::condition_variable_any never;
   while (true) {

@@ -33,6 +33,6 @@ Status start_others(docker::Engine& engine,
 
 // Repeats an idempotent step while the engine does not answer, until stop is asked for: inside a
 // hold the engine is waited for. Other failures are returned at once.
-Status while_engine_is_down(std::stop_token stop, const std::function<Status()>& step);
+Status while_engine_is_down(const std::stop_token& stop, const std::function<Status()>& step);
 
 }  // namespace cairn::volume
