@@ -192,6 +192,31 @@ Result<std::optional<DataRange>> next_data(const Fd& fd, std::uint64_t offset) {
       DataRange{static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end)});
 }
 
+Result<bool> clone_range(const Fd& from,
+                         std::uint64_t offset,
+                         std::uint64_t length_bytes,
+                         const Fd& to,
+                         std::uint64_t to_offset) {
+  file_clone_range range{};
+  range.src_fd = from.get();
+  range.src_offset = offset;
+  range.src_length = length_bytes;
+  range.dest_offset = to_offset;
+  if (::ioctl(to.get(), FICLONERANGE, &range) == 0) return true;
+  const int why = errno;
+  if (why == EOPNOTSUPP || why == ENOTTY || why == EXDEV || why == EINVAL || why == EBADF ||
+      why == ETXTBSY) {
+    return false;
+  }
+  return os_error("clone a file", why);
+}
+
+Result<Fd> duplicate(const Fd& fd) {
+  const int copy = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3);
+  if (copy < 0) return os_error("duplicate a descriptor", errno);
+  return Fd(copy);
+}
+
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

@@ -15,9 +15,11 @@
 #include "parallel/guarded.h"
 #include "parallel/task_group.h"
 #include "repository/blob_writer.h"
+#include "repository/entry.h"
 #include "repository/file_store.h"
 #include "repository/limits.h"
 #include "repository/lock.h"
+#include "repository/top_tree.h"
 #include "repository/tree.h"
 
 namespace cairn::repository {
@@ -33,32 +35,7 @@ std::string volume_path(int index) {
 
 namespace {
 
-constexpr std::size_t kWarningsMax = 100;
 constexpr std::int64_t kProgressEveryMs = 200;
-// Hard links are found by inode within one volume: the number of the device is the volume's, so
-// that trees do not change when the file system is mounted elsewhere.
-constexpr std::uint64_t kDeviceIdBase = 1;
-
-NodeType node_type(os::FileType type) {
-  switch (type) {
-    case os::FileType::kRegular:
-      return NodeType::kFile;
-    case os::FileType::kDirectory:
-      return NodeType::kDir;
-    case os::FileType::kSymlink:
-      return NodeType::kSymlink;
-    case os::FileType::kFifo:
-      return NodeType::kFifo;
-    case os::FileType::kSocket:
-      return NodeType::kSocket;
-    case os::FileType::kBlockDevice:
-      return NodeType::kDevice;
-    case os::FileType::kCharDevice:
-      return NodeType::kCharDevice;
-  }
-  return NodeType::kIrregular;
-}
-
 // One root while it is read.
 struct Root {
   int index = 0;
@@ -102,21 +79,8 @@ std::string child_path(const OpenDir& dir, std::string_view name) {
   return path;
 }
 
-void set_metadata(Node& node, const os::Stat& stat, const Root& root) {
-  node.type = node_type(stat.type);
-  node.mode = stat.type == os::FileType::kSymlink ? 0777 : stat.mode;
-  node.mtime = stat.mtime;
-  // Reading changes atimes, and trees that change store anew: mtime stands in, as restic does.
-  node.atime = stat.mtime;
-  node.ctime = stat.ctime;
-  node.uid = stat.uid;
-  node.gid = stat.gid;
-  node.inode = stat.inode;
-  node.device_id = kDeviceIdBase + static_cast<std::uint64_t>(root.index);
-  if (stat.type != os::FileType::kDirectory) node.links = stat.links;
-  if (stat.type == os::FileType::kBlockDevice || stat.type == os::FileType::kCharDevice) {
-    node.device = stat.special_device;
-  }
+std::uint64_t device_id_of(const Root& root) {
+  return kDeviceIdBase + static_cast<std::uint64_t>(root.index);
 }
 
 bool vanished(const Error& error) {
@@ -193,8 +157,8 @@ void Archiver::warn(Root& root, std::string text) {
 Result<std::vector<os::Xattr>> Archiver::read_xattrs(const os::Fd& fd,
                                                      Root& root,
                                                      const std::string& path) {
-  TRY_ASSIGN(std::vector<os::Xattr> xattrs, os::list_xattrs(fd));
-  const auto lost = std::erase_if(xattrs, [](const os::Xattr& x) { return !is_utf8(x.name); });
+  std::size_t lost = 0;
+  TRY_ASSIGN(std::vector<os::Xattr> xattrs, repository::read_xattrs(fd, lost));
   if (lost != 0) {
     warn(root,
          "an extended attribute of " + printable(path) + " is left out: its name is not UTF-8");
@@ -231,7 +195,7 @@ Result<bool> Archiver::add_entry(OpenDir& dir, const os::Entry& entry) {
   }
   Node node;
   node.name = entry.name;
-  set_metadata(node, *stat, root);
+  set_metadata(node, *stat, device_id_of(root));
   if (stat->type != os::FileType::kRegular && stat->type != os::FileType::kDirectory) {
     auto fd = dir.dir.open_path(entry.name);
     if (!fd.ok() && vanished(fd.error())) return false;
@@ -327,7 +291,7 @@ Result<bool> Archiver::use_known(const FileJob& job) {
   if (!content) return false;
   const auto is_here = [this](const Id& id) { return writer_.has(BlobType::kData, id); };
   if (!std::all_of(content->begin(), content->end(), is_here)) return false;
-  set_metadata(node, stat, *dir.root);
+  set_metadata(node, stat, device_id_of(*dir.root));
   node.size = stat.size_bytes;
   node.content = std::move(*content);
   TRY_ASSIGN(node.xattrs, read_xattrs(fd, *dir.root, path));
@@ -357,7 +321,7 @@ Status Archiver::store_file(const FileJob& job, Worker& worker) {
   }
   const std::string path = child_path(dir, node.name);
   const os::Stat stat = opened->stat;
-  set_metadata(node, stat, *dir.root);
+  set_metadata(node, stat, device_id_of(*dir.root));
   TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd, *dir.root, path));
 
   auto file = std::make_shared<OpenFile>();
@@ -411,7 +375,7 @@ Status Archiver::walk_roots(const std::vector<ArchiveRoot>& roots) {
     state->node.name = name;
     TRY_ASSIGN(const os::Stat stat, root.dir->stat());
     state->mount_id = stat.mount_id;
-    set_metadata(state->node, stat, *state);
+    set_metadata(state->node, stat, device_id_of(*state));
     TRY_ASSIGN(state->node.xattrs, read_xattrs(root.dir->fd(), *state, "/"));
     TRY_ASSIGN(os::Dir dir, root.dir->clone());
     auto open = std::make_shared<OpenDir>(nullptr, 0, std::move(dir), state.get(), "");
@@ -440,19 +404,6 @@ Status Archiver::store_roots(const std::vector<ArchiveRoot>& roots) {
 
 Result<ArchiveResult> Archiver::finish(std::string_view manifest, std::vector<IndexedPack>& packs) {
   StoreContext store(repository_.master_key());
-  Node manifest_node;
-  manifest_node.name = kManifestPath.substr(1);
-  manifest_node.mode = 0400;
-  manifest_node.links = 1;
-  manifest_node.size = manifest.size();
-  manifest_node.mtime = manifest_node.atime = manifest_node.ctime = wall_now();
-  for (ByteView rest = as_bytes(manifest); !rest.empty();) {
-    const std::size_t cut = codec::first_cut(rest);
-    TRY_ASSIGN(const Id id, writer_.store(BlobType::kData, rest.first(cut), store));
-    manifest_node.content.push_back(id);
-    rest = rest.subspan(cut);
-  }
-
   ArchiveResult result;
   std::vector<Node> volumes;
   for (const auto& root : roots_) {
@@ -465,19 +416,7 @@ Result<ArchiveResult> Archiver::finish(std::string_view manifest, std::vector<In
                             .mounts_skipped = root->mounts,
                             .warnings = *root->warnings.lock()});
   }
-  std::sort(volumes.begin(), volumes.end(),
-            [](const Node& a, const Node& b) { return a.name < b.name; });
-  Node volumes_node = manifest_node;
-  volumes_node.name = "volumes";
-  volumes_node.type = NodeType::kDir;
-  volumes_node.mode = 0700;
-  volumes_node.links = 0;
-  volumes_node.size = 0;
-  volumes_node.content.clear();
-  TRY_ASSIGN(volumes_node.subtree,
-             writer_.store(BlobType::kTree, as_bytes(encode_tree(volumes)), store));
-  const std::vector<Node> top = {manifest_node, volumes_node};
-  TRY_ASSIGN(result.tree, writer_.store(BlobType::kTree, as_bytes(encode_tree(top)), store));
+  TRY_ASSIGN(result.tree, store_top(writer_, manifest, std::move(volumes), store));
   TRY_ASSIGN(packs, writer_.finish());
   result.bytes_added = writer_.bytes_added();
   result.blobs_added = writer_.blobs_added();

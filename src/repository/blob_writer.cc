@@ -30,17 +30,36 @@ BlobWriter::~BlobWriter() {
 // store of a large tree need not be repeated and no list grows without bound.
 Status BlobWriter::write_packs() {
   std::size_t blobs = 0;
-  while (auto next = finished_.pop()) {
-    TRY(repository_.backend().save_later(FileKind::kPack, next->pack.id.hex(), next->content));
-    bytes_added_ += next->content.size();
-    blobs += next->pack.blobs.size();
-    written_.push_back(std::move(next->pack));
-    if (blobs < kIndexBlobsTarget) continue;
-    TRY(repository_.backend().flush());
-    TRY(repository_.save_index(std::exchange(written_, {})));
-    blobs = 0;
+  Status status;
+  while (status.ok()) {
+    auto next = finished_.pop();
+    if (!next) break;
+    status = write_pack(std::move(*next), blobs);
+    --flow_.lock()->in_flight;
+    flow_changed_.notify_all();
   }
+  flow_.lock()->ended = true;
+  flow_changed_.notify_all();
+  return status;
+}
+
+Status BlobWriter::write_pack(PackBuilder::Finished next, std::size_t& blobs) {
+  TRY(repository_.backend().save_later(FileKind::kPack, next.pack.id.hex(), next.content));
+  bytes_added_ += next.content.size();
+  blobs += next.pack.blobs.size();
+  written_.push_back(std::move(next.pack));
+  if (blobs < kIndexBlobsTarget) return {};
+  TRY(repository_.backend().flush());
+  TRY(repository_.save_index(std::exchange(written_, {})));
+  blobs = 0;
   return {};
+}
+
+Status BlobWriter::drain() {
+  auto flow = flow_.lock();
+  flow.wait(flow_changed_, [](const Flow& now) { return now.in_flight == 0 || now.ended; });
+  if (flow->in_flight == 0) return {};
+  return Error(Code::kCancelled, "storing was stopped");
 }
 
 bool BlobWriter::has(BlobType type, const Id& id) {
@@ -53,7 +72,9 @@ bool BlobWriter::claim(BlobType type, const Id& id) {
 }
 
 Status BlobWriter::hand_over(PackBuilder builder, codec::Box& box) {
+  ++flow_.lock()->in_flight;
   if (finished_.push(std::move(builder).finish(box))) return {};
+  --flow_.lock()->in_flight;
   return Error(Code::kCancelled, "storing was stopped");
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -52,6 +53,9 @@ class BlobWriter {
   // Takes a blob as it lies in another pack, sealed, without opening it.
   Status copy_sealed(const PackedBlob& blob, ByteView sealed, StoreContext& context);
 
+  // Waits until every pack that is full is with the backend: nothing is being written then.
+  Status drain();
+
   // Hands over what is left and waits until the backend took all. The packs that no index file
   // names yet; durable after Backend::flush().
   Result<std::vector<IndexedPack>> finish();
@@ -72,6 +76,7 @@ class BlobWriter {
   Status append(const PackedBlob& blob, ByteView sealed, codec::Box& box);
   Status hand_over(PackBuilder builder, codec::Box& box);
   Status write_packs();
+  Status write_pack(PackBuilder::Finished next, std::size_t& blobs);
 
   Repository& repository_;
   const std::shared_ptr<const BlobIndex> known_;
@@ -80,6 +85,12 @@ class BlobWriter {
   std::atomic<std::uint64_t> bytes_added_ = 0;
   std::atomic<std::uint64_t> blobs_added_ = 0;
   parallel::BoundedQueue<PackBuilder::Finished> finished_;
+  struct Flow {
+    std::size_t in_flight = 0;  // packs handed over and not with the backend yet
+    bool ended = false;         // the writing thread
+  };
+  parallel::Guarded<Flow> flow_;
+  std::condition_variable flow_changed_;
   std::vector<IndexedPack> written_;  // of the writing thread until it ends
   parallel::TaskGroup writer_;
 };

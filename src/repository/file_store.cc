@@ -65,11 +65,13 @@ Status FileStore::end_piece(OpenFile& file, StoreContext& context) {
 Status FileStore::store(const std::shared_ptr<OpenFile>& file,
                         Bytes& buffer,
                         StoreContext& context) {
-  // One byte more than there should be tells a file that grows.
+  // One byte more than there should be tells a file that grows; a spooled one cannot.
   const std::uint64_t size = file->stat.size_bytes;
+  const std::size_t extra = file->spooled ? 0 : 1;
   if (size <= kWholeFileBytesMax) {
-    ensure_size(buffer, size + 1);
-    TRY_ASSIGN(const std::size_t got, os::read_at(file->fd, std::span(buffer).first(size + 1), 0));
+    ensure_size(buffer, size + extra);
+    TRY_ASSIGN(const std::size_t got,
+               os::read_at(file->fd, std::span(buffer).first(size + extra), file->offset));
     if (got <= size) {
       file->size_bytes = got;
       if (got > 0) {
@@ -80,7 +82,7 @@ Status FileStore::store(const std::shared_ptr<OpenFile>& file,
     }
   }
   std::array<std::byte, 512> head{};
-  TRY_ASSIGN(const std::size_t got, os::read_at(file->fd, head, 0));
+  TRY_ASSIGN(const std::size_t got, os::read_at(file->fd, head, file->offset));
   file->has_holes = file->stat.blocks_bytes + kHoleSlackBytes < size;
   const codec::ChunkPlan plan =
       codec::plan_chunks(size, file->has_holes, ByteView(head).first(got));
@@ -118,14 +120,14 @@ Status FileStore::store_range(
     const std::uint64_t begin = std::uint64_t{i} * file.fixed_bytes;
     const std::size_t length = std::min<std::uint64_t>(file.fixed_bytes, size - begin);
     if (file.has_holes) {
-      TRY_ASSIGN(const std::optional<os::DataRange> data, os::next_data(file.fd, begin));
-      if (!data || data->begin >= begin + length) {
+      TRY_ASSIGN(const std::optional<os::DataRange> data, os::next_data(file.fd, file.offset + begin));
+      if (!data || data->begin >= file.offset + begin + length) {
         TRY_ASSIGN(const Id id, writer_.store_zeros(length, context));
         put_id(file, i, id);
         continue;
       }
     }
-    TRY_ASSIGN(const std::size_t got, os::read_at(file.fd, std::span(buffer).first(length), begin));
+    TRY_ASSIGN(const std::size_t got, os::read_at(file.fd, std::span(buffer).first(length), file.offset + begin));
     if (got < length) {
       const std::scoped_lock lock(file.mutex);
       file.size_bytes = std::min(file.size_bytes, begin + got);
@@ -150,8 +152,10 @@ Status FileStore::store_by_content(const std::shared_ptr<OpenFile>& file,
       std::memmove(buffer.data(), buffer.data() + begin, end - begin);
       end -= begin;
       begin = 0;
-      TRY_ASSIGN(const std::size_t got,
-                 os::read_at(file->fd, std::span(buffer).subspan(end, kReadBytes - end), offset));
+      std::size_t wanted = kReadBytes - end;
+      if (file->spooled) wanted = std::min<std::uint64_t>(wanted, file->stat.size_bytes - offset);
+      TRY_ASSIGN(const std::size_t got, os::read_at(file->fd, std::span(buffer).subspan(end, wanted),
+                                                    file->offset + offset));
       at_end = got < kReadBytes - end;
       end += got;
       offset += got;

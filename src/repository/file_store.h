@@ -21,6 +21,8 @@ namespace cairn::repository {
 struct OpenFile {
   os::Fd fd;
   os::Stat stat;  // from before the first byte was read
+  std::uint64_t offset = 0;  // where the content begins in fd
+  bool spooled = false;      // other content follows behind stat.size_bytes
   std::function<Status(OpenFile&, StoreContext&)> done;
 
   std::vector<Id> content;

@@ -27,6 +27,8 @@ inline constexpr std::size_t kRangeBytesMax = std::size_t{4} << 20U;  // of one 
 inline constexpr std::size_t kRangeGapBytesMax = 64 * 1024;           // read over, not around
 inline constexpr std::size_t kHoleBytesMin = 64 * 1024;               // zero runs that become holes
 
+inline constexpr std::size_t kWarningsMax = 100;  // sentences a volume
+
 // What we accept.
 inline constexpr std::size_t kDataBlobBytesMax = std::size_t{128} << 20U;
 inline constexpr std::size_t kTreeBlobBytesMax = std::size_t{512} << 20U;

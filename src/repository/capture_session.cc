@@ -1,0 +1,101 @@
+#include "repository/capture_session.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "repository/limits.h"
+#include "repository/session_state.h"
+
+namespace cairn::repository {
+
+namespace {
+
+constexpr std::int64_t kTellEveryMs = 200;
+
+}  // namespace
+
+Progress::Count SessionProgress::count() const {
+  return {.bytes_done = bytes_,
+          .bytes_total = bytes_total_,
+          .items_done = items_,
+          .items_total = items_total_};
+}
+
+void SessionProgress::begin(std::string_view phase) {
+  bytes_ = 0;
+  items_ = 0;
+  bytes_total_ = 0;
+  items_total_ = 0;
+  progress_.phase(phase);
+}
+
+void SessionProgress::expect(std::uint64_t bytes, std::uint64_t items) {
+  bytes_total_ = bytes;
+  items_total_ = items;
+}
+
+void SessionProgress::add(std::uint64_t bytes, std::uint64_t items) {
+  bytes_ += bytes;
+  items_ += items;
+  const std::int64_t now = monotonic_ms();
+  std::int64_t last = told_ms_;
+  if (now - last < kTellEveryMs || !told_ms_.compare_exchange_strong(last, now)) return;
+  progress_.count(count());
+}
+
+void SessionProgress::end() {
+  progress_.count(count());
+}
+
+CaptureSession::CaptureSession(std::unique_ptr<SessionState> state) : state_(std::move(state)) {}
+CaptureSession::~CaptureSession() = default;
+
+Result<std::unique_ptr<CaptureSession>> CaptureSession::begin(Repository& repository,
+                                                              const std::vector<ArchiveRoot>& roots,
+                                                              Options options,
+                                                              Progress& progress,
+                                                              std::stop_token stop) {
+  std::set<int> indexes;
+  for (const ArchiveRoot& root : roots) {
+    if (root.index < 0 || root.dir == nullptr || !indexes.insert(root.index).second) {
+      return Error(Code::kInvalid, "roots need a directory and an index of their own");
+    }
+  }
+  CHECK(options.scratch != nullptr);
+  PendingSnapshot pending;
+  TRY_ASSIGN(pending.lock, repository.lock(LockMode::kShared));
+  TRY(repository.refresh_index());
+  pending.paths.emplace_back(kManifestPath);
+  for (const int index : indexes) pending.paths.push_back(volume_path(index));
+  auto state = std::make_unique<SessionState>(repository, progress, std::move(stop));
+  state->pending = std::move(pending);
+  state->scratch = options.scratch;
+  state->given = roots;
+  state->known = std::move(options.known);
+  return std::unique_ptr<CaptureSession>(new CaptureSession(std::move(state)));
+}
+
+Result<PassResult> CaptureSession::pass() {
+  CHECK(!state_->frozen);
+  return run_pass(*state_);
+}
+
+Result<CutResult> CaptureSession::cut(std::int64_t deadline_ms) {
+  CHECK(state_->known && !state_->known_is_old);
+  return run_cut(*state_, deadline_ms);
+}
+
+Result<PendingSnapshot> CaptureSession::store(std::string_view manifest_json) {
+  CHECK(state_->frozen);
+  return run_store(*state_, manifest_json);
+}
+
+FactsFile CaptureSession::take_facts() {
+  CHECK(state_->stored);
+  return std::move(*state_->stored);
+}
+
+}  // namespace cairn::repository

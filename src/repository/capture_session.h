@@ -1,0 +1,78 @@
+// CaptureSession: stores the state that volumes have at one instant while their users run on.
+//   pass (again and again)   read what is new or changed -> chunk -> hash -> known? -> pack
+//   cut                      list again; what changed since the last pass is cloned or copied aside
+//   store                    what was put aside -> pack; trees -> pack; a PendingSnapshot
+// Only cut() wants the volumes to hold still, and it writes nothing to the repository. A file keeps
+// the content of a pass only if docs/formats.md ("Facts") says that it cannot have changed since.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string_view>
+#include <vector>
+
+#include "base/progress.h"
+#include "base/result.h"
+#include "os/dir.h"
+#include "repository/archiver.h"
+#include "repository/facts.h"
+#include "repository/repository.h"
+
+namespace cairn::repository {
+
+struct PassResult {
+  std::uint64_t entries = 0;        // looked at
+  std::uint64_t files_read = 0;     // new, changed or not certain to be unchanged
+  std::uint64_t bytes_read = 0;
+  std::int64_t walk_us = 0;         // spent listing and looking, not waiting for reads
+};
+
+struct CutResult {
+  std::uint64_t entries = 0;
+  std::uint64_t files_changed = 0;  // since the last pass
+  std::uint64_t bytes_cloned = 0;   // shared with the live files by the file system
+  std::uint64_t bytes_copied = 0;
+};
+
+struct SessionState;
+
+// One thread at a time; it starts threads of its own, which end with each call.
+class CaptureSession {
+ public:
+  struct Options {
+    // Where temporary files go: a directory on a disk, of nobody else.
+    const os::Dir* scratch = nullptr;
+    // What an earlier capture of the same volumes left (take_facts()); its blobs are looked up.
+    std::optional<FactsFile> known;
+  };
+
+  // Takes a shared lock on the repository. The directories of roots must outlive the session.
+  static Result<std::unique_ptr<CaptureSession>> begin(Repository& repository,
+                                                       const std::vector<ArchiveRoot>& roots,
+                                                       Options options,
+                                                       Progress& progress,
+                                                       std::stop_token stop);
+  ~CaptureSession();
+  CaptureSession(const CaptureSession&) = delete;
+  CaptureSession& operator=(const CaptureSession&) = delete;
+
+  // Syncs the volumes' file systems, then reads and stores what is not known. When it returns,
+  // nothing is being written to the repository.
+  Result<PassResult> pass();
+  // Freezes the instant: after it the volumes may change again. deadline_ms on the monotonic clock;
+  // 0: none. kConflict where it passed. Only after a pass.
+  Result<CutResult> cut(std::int64_t deadline_ms);
+  // Stores what the cut put aside, and the trees. Only after a cut; ends the session.
+  Result<PendingSnapshot> store(std::string_view manifest_json);
+
+  // After store(): what the next capture of these volumes may know.
+  FactsFile take_facts();
+
+ private:
+  explicit CaptureSession(std::unique_ptr<SessionState> state);
+  std::unique_ptr<SessionState> state_;
+};
+
+}  // namespace cairn::repository

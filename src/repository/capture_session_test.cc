@@ -1,0 +1,344 @@
+// A session must store what the volume held at the cut, whatever was done to it before and after,
+// and read only what it must. Every test changes a tree between the stages and compares.
+#include "repository/capture_session.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <map>
+#include <thread>
+
+#include "repository/scan.h"
+#include "repository/test_repository.h"
+
+namespace cairn::repository {
+namespace {
+
+namespace fs = std::filesystem;
+
+class CaptureSessionTest : public RepositoryTest {
+ protected:
+  void SetUp() override {
+    RepositoryTest::SetUp();
+    fs::create_directory(path_ + "/scratch");
+    auto scratch = os::Dir::open(path_ + "/scratch");
+    ASSERT_TRUE(scratch.ok());
+    scratch_ = std::move(*scratch);
+    auto source = os::Dir::open(source_path(""));
+    ASSERT_TRUE(source.ok());
+    source_ = std::move(*source);
+  }
+  void TearDown() override {
+    session_.reset();  // it holds a lock of the repository
+    RepositoryTest::TearDown();
+  }
+  [[nodiscard]] std::string source_path(const std::string& name) const {
+    return path_ + "/source/" + name;
+  }
+  // What was written before is old enough to be told from what comes later.
+  static void let_clock_tick() {
+    const Timespec before = wall_now();
+    while (!is_before(before, wall_now())) {
+      std::this_thread::sleep_for(std::chrono::nanoseconds(kClockTickNs));
+    }
+  }
+  void begin(std::optional<FactsFile> known = std::nullopt) {
+    session_.reset();
+    auto session = CaptureSession::begin(
+        *repository_, {{0, &*source_}},
+        {.scratch = &*scratch_, .known = std::move(known)}, progress_, {});
+    ASSERT_TRUE(session.ok()) << session.error().message();
+    session_ = std::move(*session);
+  }
+  PassResult pass() {
+    auto result = session_->pass();
+    EXPECT_TRUE(result.ok()) << result.error().message();
+    return result.ok() ? *result : PassResult{};
+  }
+  CutResult cut() {
+    auto result = session_->cut(0);
+    EXPECT_TRUE(result.ok()) << result.error().message();
+    return result.ok() ? *result : CutResult{};
+  }
+  // Stores, restores, and gives the restored tree's files by path.
+  std::map<std::string, std::string> stored() {
+    auto pending = session_->store("{}");
+    EXPECT_TRUE(pending.ok()) << pending.error().message();
+    if (!pending.ok()) return {};
+    blobs_added_ = pending->result.blobs_added;
+    tree_ = pending->result.tree;
+    stats_ = pending->result.roots.at(0);
+    auto id = repository_->commit(std::move(*pending), {.time = wall_now(), .hostname = "test"});
+    EXPECT_TRUE(id.ok()) << id.error().message();
+    const Status restored = restore_path(*id);
+    EXPECT_TRUE(restored.ok()) << restored.error().message();
+    return files_of(target());
+  }
+  static std::map<std::string, std::string> files_of(const std::string& root) {
+    std::map<std::string, std::string> out;
+    for (const auto& entry : fs::recursive_directory_iterator(root)) {
+      const std::string name = fs::relative(entry.path(), root);
+      if (entry.is_symlink()) {
+        out[name] = "-> " + fs::read_symlink(entry.path()).string();
+      } else if (entry.is_directory()) {
+        out[name] = "directory";
+      } else {
+        out[name] = read_back(entry.path());
+      }
+    }
+    return out;
+  }
+  std::map<std::string, std::string> live() { return files_of(source_path("")); }
+
+  std::optional<os::Dir> scratch_;
+  std::optional<os::Dir> source_;
+  std::unique_ptr<CaptureSession> session_;
+  std::uint64_t blobs_added_ = 0;
+  Id tree_;
+  RootStats stats_;
+};
+
+TEST_F(CaptureSessionTest, ReadsNothingInTheCutWhereNothingChanged) {
+  fs::create_directories(source_path("a/b"));
+  write_file(source_path("a/one"), "1");
+  write_file(source_path("a/b/two"), std::string(700'000, 'x'));
+  fs::create_symlink("one", source_path("a/link"));
+  let_clock_tick();
+  begin();
+  EXPECT_EQ(pass().files_read, 2U);
+  const CutResult result = cut();
+  EXPECT_EQ(result.files_changed, 0U);
+  EXPECT_EQ(result.entries, 5U);
+  EXPECT_EQ(stored(), live());
+  EXPECT_EQ(stats_.files, 3U);
+  EXPECT_EQ(stats_.dirs, 3U);
+  EXPECT_EQ(stats_.bytes, 700'001U);
+}
+
+TEST_F(CaptureSessionTest, StoresTheInstantOfTheCut) {
+  write_file(source_path("changed"), "before");
+  write_file(source_path("removed"), "gone at the cut");
+  write_file(source_path("replaced"), "first inode");
+  write_file(source_path("later"), "as at the cut");
+  let_clock_tick();
+  begin();
+  pass();
+  write_file(source_path("changed"), "after");
+  fs::remove(source_path("removed"));
+  write_file(source_path("new"), "made between");
+  write_file(source_path("staged"), "secnd inode");
+  fs::rename(source_path("staged"), source_path("replaced"));
+  const auto at_cut = live();
+  EXPECT_EQ(cut().files_changed, 3U);
+  write_file(source_path("later"), "too late");
+  write_file(source_path("changed"), "too late");
+  fs::remove(source_path("new"));
+  EXPECT_EQ(stored(), at_cut);
+}
+
+TEST_F(CaptureSessionTest, KeepsDirectoriesApartThatWereSwappedByRename) {
+  fs::create_directories(source_path("left"));
+  fs::create_directories(source_path("right"));
+  write_file(source_path("left/file"), "of left");
+  write_file(source_path("right/file"), "of right");
+  let_clock_tick();
+  begin();
+  pass();
+  ASSERT_EQ(::renameat2(AT_FDCWD, source_path("left").c_str(), AT_FDCWD,
+                        source_path("right").c_str(), RENAME_EXCHANGE),
+            0);
+  // Both files are known by their directory's handle: nothing is read again.
+  EXPECT_EQ(cut().files_changed, 0U);
+  EXPECT_EQ(stored(), live());
+  EXPECT_EQ(read_back(target() + "/left/file"), "of right");
+}
+
+TEST_F(CaptureSessionTest, SeesAStoreThroughAMappingThatWasDirtyBefore) {
+  const std::string path = source_path("mapped");
+  write_file(path, std::string(4096, 'a'));
+  const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  auto* map = static_cast<char*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  ASSERT_NE(map, MAP_FAILED);
+  map[0] = 'b';  // dirty from here on: a second store moves no time
+  let_clock_tick();
+  begin();
+  pass();
+  map[1] = 'c';
+  EXPECT_EQ(cut().files_changed, 1U);
+  map[2] = 'd';
+  EXPECT_EQ(stored().at("mapped"), "bc" + std::string(4094, 'a'));
+  ::munmap(map, 4096);
+  ::close(fd);
+}
+
+TEST_F(CaptureSessionTest, ReadsAgainWhatWasWrittenWhileThePassBegan) {
+  begin();
+  write_file(source_path("fresh"), "just now");  // younger than two ticks: not certain
+  pass();
+  EXPECT_EQ(cut().files_changed, 1U);
+  EXPECT_EQ(stored(), live());
+}
+
+TEST_F(CaptureSessionTest, TellsAReusedInodeFromTheFileThatHadIt) {
+  write_file(source_path("victim"), "old content");
+  struct stat old_stat{};
+  ASSERT_EQ(::stat(source_path("victim").c_str(), &old_stat), 0);
+  let_clock_tick();
+  begin();
+  pass();
+  fs::remove(source_path("victim"));
+  write_file(source_path("victim"), "new content");
+  const std::array<timespec, 2> times{old_stat.st_atim, old_stat.st_mtim};
+  ASSERT_EQ(::utimensat(AT_FDCWD, source_path("victim").c_str(), times.data(), 0), 0);
+  EXPECT_EQ(cut().files_changed, 1U);
+  EXPECT_EQ(stored().at("victim"), "new content");
+}
+
+TEST_F(CaptureSessionTest, CopiesOnlyTheChunksOfALargeFileThatChanged) {
+  std::string pages(24U << 20U, '\0');
+  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<char>(i * 31 + i / 4096);
+  write_file(source_path("db"), pages);
+  let_clock_tick();
+  begin();
+  pass();
+  {
+    std::fstream db(source_path("db"), std::ios::in | std::ios::out | std::ios::binary);
+    db.seekp(9'000'000);
+    db << "a changed page";
+  }
+  const auto at_cut = live();
+  const CutResult result = cut();
+  EXPECT_EQ(result.files_changed, 1U);
+  EXPECT_LT(result.bytes_copied, 1U << 20U);
+  EXPECT_EQ(result.bytes_copied == 0, result.bytes_cloned == pages.size());
+  write_file(source_path("db"), "too late");
+  EXPECT_EQ(stored(), at_cut);
+}
+
+TEST_F(CaptureSessionTest, KeepsALargeFileThatGrewOrShrank) {
+  write_file(source_path("grown"), std::string(16U << 20U, 'g'));
+  write_file(source_path("shrunk"), std::string(16U << 20U, 's'));
+  let_clock_tick();
+  begin();
+  pass();
+  fs::resize_file(source_path("grown"), (16U << 20U) + 70'001);
+  fs::resize_file(source_path("shrunk"), (5U << 20U) + 3);
+  const auto at_cut = live();
+  cut();
+  write_file(source_path("grown"), "");
+  EXPECT_EQ(stored(), at_cut);
+}
+
+TEST_F(CaptureSessionTest, KnowsWhatAnEarlierCaptureStored) {
+  fs::create_directories(source_path("a/b"));
+  write_file(source_path("a/one"), "1");
+  write_file(source_path("a/b/two"), "2");
+  let_clock_tick();
+  begin();
+  pass();
+  cut();
+  stored();
+  const Id volumes_before = tree_;
+  const Id owner = codec::sha256(as_bytes("owner"));
+  FactsFile facts = session_->take_facts();
+  ASSERT_TRUE(facts.save(*scratch_, "facts", owner).ok());
+  EXPECT_FALSE(FactsFile::load(*scratch_, "facts", Id{}).has_value());
+
+  begin(FactsFile::load(*scratch_, "facts", owner));
+  EXPECT_EQ(pass().files_read, 0U);
+  EXPECT_EQ(cut().files_changed, 0U);
+  EXPECT_EQ(stored(), live());
+  // The manifest's node has the time; everything beneath is there already.
+  EXPECT_LE(blobs_added_, 2U);
+  EXPECT_NE(tree_, volumes_before);
+}
+
+TEST_F(CaptureSessionTest, ReadsAgainWhatTheRepositoryLost) {
+  write_file(source_path("file"), "content");
+  let_clock_tick();
+  begin();
+  pass();
+  cut();
+  stored();
+  FactsFile facts = session_->take_facts();
+  session_.reset();
+  repository_.reset();
+  fs::remove_all(path_ + "/repo");
+  auto fresh = Repository::init(path_ + "/repo", kTestPassword, kTestOwner);
+  ASSERT_TRUE(fresh.ok());
+  repository_ = std::move(*fresh);
+  begin(std::move(facts));
+  EXPECT_EQ(pass().files_read, 1U);
+  cut();
+  EXPECT_EQ(stored(), live());
+}
+
+TEST_F(CaptureSessionTest, EndsTheCutAtItsDeadline) {
+  write_file(source_path("file"), "content");
+  begin();
+  pass();
+  const auto late = session_->cut(monotonic_ms());
+  ASSERT_FALSE(late.ok());
+  EXPECT_EQ(late.error().code(), Code::kConflict);
+}
+
+TEST_F(CaptureSessionTest, KeepsHardLinksThatMovedBetweenDirectories) {
+  fs::create_directories(source_path("a"));
+  fs::create_directories(source_path("b"));
+  write_file(source_path("a/one"), "shared");
+  fs::create_hard_link(source_path("a/one"), source_path("a/two"));
+  let_clock_tick();
+  begin();
+  pass();
+  fs::rename(source_path("a/two"), source_path("b/two"));
+  cut();
+  EXPECT_EQ(stored(), live());
+  EXPECT_EQ(fs::hard_link_count(target() + "/a/one"), 2U);
+  EXPECT_TRUE(fs::equivalent(target() + "/a/one", target() + "/b/two"));
+}
+
+TEST(FactsFile, ReadsBackWhatWasPut) {
+  std::string pattern = "/tmp/cairn-facts-XXXXXX";
+  ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+  auto dir = os::Dir::open(pattern);
+  ASSERT_TRUE(dir.ok());
+  auto file = FactsFile::create(*dir);
+  ASSERT_TRUE(file.ok());
+  Fact fact;
+  fact.node = {.name = "n\xff", .type = NodeType::kFile, .mode = 04755, .mtime = {-5, 999'999'999}};
+  fact.node.atime = fact.node.mtime;
+  fact.node.xattrs = {{"user.x", std::string("\0y", 2)}};
+  fact.node.content = {codec::sha256(as_bytes("c"))};
+  fact.settled = true;
+  const DirFacts facts{.entries = {fact}, .tree = codec::sha256(as_bytes("t"))};
+  os::FileId id;
+  id.bytes[3] = std::byte{7};
+  ASSERT_TRUE(file->put(1, id, facts).ok());
+  ASSERT_TRUE(file->put(2, id, {}).ok());
+  ASSERT_TRUE(file->seal().ok());
+  const auto found = file->find(1, id);
+  ASSERT_TRUE(found.ok() && found->has_value());
+  EXPECT_EQ((*found)->entries, facts.entries);
+  EXPECT_EQ((*found)->tree, facts.tree);
+  EXPECT_TRUE((*file->find(2, id))->entries.empty());
+  EXPECT_FALSE((*file->find(3, id)).has_value());
+
+  const Id owner = codec::sha256(as_bytes("owner"));
+  ASSERT_TRUE(file->save(*dir, "facts", owner).ok());
+  auto damaged = dir->open_file("facts", O_RDWR);
+  ASSERT_TRUE(damaged.ok());
+  ASSERT_TRUE(os::write_all_at(*damaged, as_bytes("X"), 40).ok());
+  auto loaded = FactsFile::load(*dir, "facts", owner);
+  ASSERT_TRUE(loaded.has_value());  // its index is whole
+  EXPECT_EQ(loaded->find(1, id).error().code(), Code::kCorrupt);
+  fs::resize_file(pattern + "/facts", 30);
+  EXPECT_FALSE(FactsFile::load(*dir, "facts", owner).has_value());
+  fs::remove_all(pattern);
+}
+
+}  // namespace
+}  // namespace cairn::repository
