@@ -89,6 +89,14 @@ json encode(const catalog::Release& release) {
 }
 
 json encode(const catalog::SnapshotRow& row) {
+  std::uint64_t walked = 0;
+  std::uint64_t changed_files = 0;
+  std::uint64_t changed_bytes = 0;
+  for (const catalog::SnapshotVolume& volume : row.volumes) {
+    walked += volume.walked;
+    changed_files += volume.changed_files;
+    changed_bytes += volume.changed_bytes;
+  }
   return {{"id", row.id},
           {"workload_id", row.workload_id},
           {"workload", row.workload_name},
@@ -100,6 +108,9 @@ json encode(const catalog::SnapshotRow& row) {
           {"hold_ms", row.hold_ms},
           {"bytes", row.bytes},
           {"files", row.files},
+          {"files_walked", walked},
+          {"files_changed", changed_files},
+          {"bytes_changed", changed_bytes},
           {"volumes", encode_items(row.volumes)},
           {"skipped", encode_items(row.skipped)},
           {"repository_snapshot", text_or_null(row.repository_snapshot)},
@@ -109,6 +120,31 @@ json encode(const catalog::SnapshotRow& row) {
           {"stored_at", encode_time(row.stored_ms)},
           {"verified_at", encode_time(row.verified_ms)},
           {"warnings", row.warnings}};
+}
+
+json encode(const volume::CaptureForecast& forecast) {
+  json volumes = json::array();
+  std::uint64_t entries = 0;
+  std::uint64_t bytes = 0;
+  for (const volume::ForecastVolume& volume : forecast.volumes) {
+    volumes.push_back({{"index", volume.index},
+                       {"target", volume.target},
+                       {"scope", volume.scope},
+                       {"source", volume.source},
+                       {"entries", volume.entries},
+                       {"files_to_read", volume.files_to_read},
+                       {"bytes_to_read", volume.bytes_to_read}});
+    entries += volume.entries;
+    bytes += volume.bytes_to_read;
+  }
+  return {{"status", "planned"},
+          {"volumes", std::move(volumes)},
+          {"skipped", encode_items(forecast.skipped)},
+          {"entries", entries},
+          {"bytes_to_read", bytes},
+          {"expected_hold_ms", forecast.expected_hold_ms},
+          {"max_hold_ms", forecast.max_hold_ms},
+          {"warnings", json::array()}};
 }
 
 json encode(const catalog::UndoRow& row) {

@@ -40,6 +40,18 @@ Result<volume::CaptureOptions> parse_capture(const Request& request) {
     }
   }
   options.on_busy = on_busy(body.flag("wait"));
+  if (const std::string max_hold = body.scalar("max_hold"); !max_hold.empty()) {
+    options.max_hold_s = parse_duration_s(max_hold);
+    if (!options.max_hold_s || *options.max_hold_s < 1 || *options.max_hold_s > kHoldSecondsMax) {
+      body.fault("max_hold", "must be a duration from 1s to 24h");
+    }
+  }
+  for (auto [field, command] : {std::pair{"pre", &options.pre}, {"post", &options.post}}) {
+    *command = body.text(field);
+    if (command->size() > kHookBytesMax || command->find('\0') != std::string::npos) {
+      body.fault(field, "must be a command of at most 4096 bytes");
+    }
+  }
   TRY(body.finish());
   return options;
 }
@@ -69,6 +81,17 @@ Result<Response> list(Services& services, const Request& request) {
 Result<Response> create(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload_with_volumes(services, request));
   TRY_ASSIGN(const volume::CaptureOptions options, parse_capture(request));
+  TRY_ASSIGN(const bool dry, request.flag("dryRun"));
+  if (dry) {
+    Response response;
+    response.later = [&services, id = workload.id, options,
+                      request_id = request.id](const std::stop_token&) {
+      auto forecast = services.volumes.forecast_snapshot(id, options);
+      return forecast.ok() ? json_response(encode(*forecast))
+                           : problem(forecast.error(), request_id);
+    };
+    return response;
+  }
   return run_call(services, request,
                   {.kind = "snapshot.create",
                    .workload_id = workload.id,

@@ -37,4 +37,7 @@ inline constexpr std::size_t kLabelBytesMax = 256;
 inline constexpr std::size_t kLogBytesMax = std::size_t{8} << 20U;
 inline constexpr int kRetryAfterSeconds = 2;
 
+inline constexpr std::size_t kHookBytesMax = 4096;          // a pre or post command
+inline constexpr std::int64_t kHoldSecondsMax = 24 * 3600;  // of max_hold
+
 }  // namespace cairn::api

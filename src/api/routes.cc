@@ -33,7 +33,7 @@ constexpr std::array kRoutes = {
   Route{kDelete, "/api/workloads/{id}/volumes", kAdmin, "volume.unset", "Forget a persisted volume; no data is touched", "", "", 204, kNone, "target", unset_volume},
 
   Route{kGet, "/api/workloads/{id}/snapshots", kAdmin, "snapshot.list", "A workload's snapshots, newest first", "", "SnapshotList", 200, kNone, "", list_snapshots},
-  Route{kPost, "/api/workloads/{id}/snapshots", kAdmin, "snapshot.create", "Capture a workload's volumes", "CaptureOptions", "Snapshot", 201, kNone, "", create_snapshot},
+  Route{kPost, "/api/workloads/{id}/snapshots", kAdmin, "snapshot.create", "Capture a workload's volumes; with dryRun only what it would do", "CaptureOptions", "Snapshot", 201, kNone, "dryRun", create_snapshot},
   Route{kGet, "/api/workloads/{id}/snapshots/{sid}", kAdmin, "snapshot.show", "One snapshot", "", "Snapshot", 200, kNone, "", show_snapshot},
   Route{kDelete, "/api/workloads/{id}/snapshots/{sid}", kAdmin, "snapshot.remove", "Remove a snapshot", "", "", 204, kNone, "", remove_snapshot},
   Route{kPost, "/api/workloads/{id}/snapshots/{sid}/restore", kAdmin, "snapshot.restore", "Put a snapshot onto the live volumes; with dryRun only the plan", "RestoreOptions", "RestoreResult", 200, kRestore, "dryRun", restore_snapshot},

@@ -134,6 +134,28 @@ Result<Timespec> parse_rfc3339(std::string_view text) {
   return Timespec{seconds, nanoseconds};
 }
 
+std::int64_t wall_offset_ns() {
+  constexpr std::int64_t kNsPerS = 1'000'000'000;
+  const auto now_ns = [](clockid_t clock) {
+    timespec now{};
+    CHECK(::clock_gettime(clock, &now) == 0);
+    return now.tv_sec * kNsPerS + now.tv_nsec;
+  };
+  // Being put off the processor between the two readings looks like a step: the nearest pair
+  // counts.
+  std::int64_t best = 0;
+  std::int64_t best_gap = -1;
+  for (int i = 0; i < 5; ++i) {
+    const std::int64_t before = now_ns(CLOCK_MONOTONIC);
+    const std::int64_t wall = now_ns(CLOCK_REALTIME);
+    const std::int64_t gap = now_ns(CLOCK_MONOTONIC) - before;
+    if (best_gap >= 0 && gap >= best_gap) continue;
+    best = wall - before;
+    best_gap = gap;
+  }
+  return best;
+}
+
 std::int64_t monotonic_us() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -30,6 +30,10 @@ Result<Timespec> parse_rfc3339(std::string_view text);
 std::int64_t monotonic_ms();
 std::int64_t monotonic_us();
 
+// Nanoseconds that the wall clock is ahead of the monotonic one: the same for ever, unless somebody
+// steps the wall clock (both follow the same rate corrections, clock_gettime(2)).
+std::int64_t wall_offset_ns();
+
 class Stopwatch {
  public:
   Stopwatch() : start_us_(monotonic_us()) {}

@@ -25,7 +25,10 @@ std::string to_json(const std::vector<SnapshotVolume>& volumes) {
                     {"scope", volume.scope},
                     {"source", volume.source},
                     {"bytes", volume.bytes},
-                    {"files", volume.files}});
+                    {"files", volume.files},
+                    {"walked", volume.walked},
+                    {"changed_files", volume.changed_files},
+                    {"changed_bytes", volume.changed_bytes}});
   }
   return dump(list);
 }
@@ -50,7 +53,10 @@ Result<std::vector<SnapshotVolume>> parse_volumes(const std::string& text) {
                        .scope = field_text(record, "scope"),
                        .source = field_text(record, "source"),
                        .bytes = field_size(record, "bytes"),
-                       .files = field_size(record, "files")});
+                       .files = field_size(record, "files"),
+                       .walked = field_size(record, "walked"),
+                       .changed_files = field_size(record, "changed_files"),
+                       .changed_bytes = field_size(record, "changed_bytes")});
   }
   return volumes;
 }

@@ -22,6 +22,10 @@ struct SnapshotVolume {
   std::string source;
   std::uint64_t bytes = 0;
   std::uint64_t files = 0;
+  // In the hold: entries looked at, files and bytes put aside because they had just changed.
+  std::uint64_t walked = 0;
+  std::uint64_t changed_files = 0;
+  std::uint64_t changed_bytes = 0;
   bool operator==(const SnapshotVolume&) const = default;
 };
 

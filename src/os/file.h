@@ -59,8 +59,8 @@ struct DataRange {
   std::uint64_t end = 0;
 };
 Result<std::optional<DataRange>> next_data(const Fd& fd, std::uint64_t offset);
-// Makes to share from's blocks (ioctl_ficlonerange(2)): length_bytes from offset, at to_offset; both
-// offsets multiples of 64 KiB, length_bytes 0: to the end of from. False where the file system
+// Makes to share from's blocks (ioctl_ficlonerange(2)): length_bytes from offset, at to_offset;
+// both offsets multiples of 64 KiB, length_bytes 0: to the end of from. False where the file system
 // cannot; nothing was changed then.
 Result<bool> clone_range(const Fd& from,
                          std::uint64_t offset,

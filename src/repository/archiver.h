@@ -53,6 +53,10 @@ struct RootStats {
   std::uint64_t sockets_skipped = 0;
   std::vector<std::string> mounts_skipped;  // relative paths of mounts beneath the root
   std::vector<std::string> warnings;        // sentences, at most 100
+  // Of a CaptureSession's cut; zero elsewhere.
+  std::uint64_t walked = 0;  // entries that were looked at
+  std::uint64_t changed_files = 0;
+  std::uint64_t changed_bytes = 0;  // cloned or copied aside
 };
 
 struct ArchiveResult {

@@ -14,6 +14,7 @@ namespace cairn::repository {
 namespace {
 
 constexpr std::int64_t kTellEveryMs = 200;
+constexpr std::int64_t kStepNs = 1'000'000;  // the two clocks are read less exactly than that
 
 }  // namespace
 
@@ -50,6 +51,13 @@ void SessionProgress::end() {
   progress_.count(count());
 }
 
+bool SessionState::clock_stepped() {
+  const std::int64_t now_ns = wall_offset_ns();
+  const std::int64_t step_ns = now_ns - offset_ns;
+  offset_ns = now_ns;
+  return step_ns > kStepNs || step_ns < -kStepNs;
+}
+
 CaptureSession::CaptureSession(std::unique_ptr<SessionState> state) : state_(std::move(state)) {}
 CaptureSession::~CaptureSession() = default;
 
@@ -75,17 +83,26 @@ Result<std::unique_ptr<CaptureSession>> CaptureSession::begin(Repository& reposi
   state->scratch = options.scratch;
   state->given = roots;
   state->known = std::move(options.known);
+  state->wall_offset_ns = std::move(options.wall_offset_ns);
+  state->offset_ns = state->wall_offset_ns();
   return std::unique_ptr<CaptureSession>(new CaptureSession(std::move(state)));
 }
 
 Result<PassResult> CaptureSession::pass() {
   CHECK(!state_->frozen);
+  if (state_->clock_stepped()) state_->known.reset();
   return run_pass(*state_);
 }
 
 Result<CutResult> CaptureSession::cut(std::int64_t deadline_ms) {
   CHECK(state_->known && !state_->known_is_old);
-  return run_cut(*state_, deadline_ms);
+  auto result = run_cut(*state_, deadline_ms);
+  if (result.ok() && state_->clock_stepped()) {
+    return Error(Code::kConflict,
+                 "the wall clock was set while the data was read, so file times do not tell what "
+                 "changed: take the snapshot again");
+  }
+  return result;
 }
 
 Result<PendingSnapshot> CaptureSession::store(std::string_view manifest_json) {

@@ -7,12 +7,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/progress.h"
 #include "base/result.h"
 #include "os/dir.h"
@@ -23,10 +25,10 @@
 namespace cairn::repository {
 
 struct PassResult {
-  std::uint64_t entries = 0;        // looked at
-  std::uint64_t files_read = 0;     // new, changed or not certain to be unchanged
+  std::uint64_t entries = 0;     // looked at
+  std::uint64_t files_read = 0;  // new, changed or not certain to be unchanged
   std::uint64_t bytes_read = 0;
-  std::int64_t walk_us = 0;         // spent listing and looking, not waiting for reads
+  std::int64_t walk_us = 0;  // spent listing and looking, not waiting for reads
 };
 
 struct CutResult {
@@ -46,6 +48,8 @@ class CaptureSession {
     const os::Dir* scratch = nullptr;
     // What an earlier capture of the same volumes left (take_facts()); its blobs are looked up.
     std::optional<FactsFile> known;
+    // How far the wall clock is ahead (base/clock.h); tests step it.
+    std::function<std::int64_t()> wall_offset_ns = cairn::wall_offset_ns;
   };
 
   // Takes a shared lock on the repository. The directories of roots must outlive the session.
@@ -58,11 +62,13 @@ class CaptureSession {
   CaptureSession(const CaptureSession&) = delete;
   CaptureSession& operator=(const CaptureSession&) = delete;
 
-  // Syncs the volumes' file systems, then reads and stores what is not known. When it returns,
-  // nothing is being written to the repository.
+  // Syncs the volumes' file systems, then reads and stores what is not known: everything where the
+  // wall clock was stepped, since file times say nothing then. When it returns, nothing is being
+  // written to the repository.
   Result<PassResult> pass();
   // Freezes the instant: after it the volumes may change again. deadline_ms on the monotonic clock;
-  // 0: none. kConflict where it passed. Only after a pass.
+  // 0: none. kConflict where it passed, or where the wall clock was stepped since the last pass.
+  // Only after a pass.
   Result<CutResult> cut(std::int64_t deadline_ms);
   // Stores what the cut put aside, and the trees. Only after a cut; ends the session.
   Result<PendingSnapshot> store(std::string_view manifest_json);
@@ -74,5 +80,8 @@ class CaptureSession {
   explicit CaptureSession(std::unique_ptr<SessionState> state);
   std::unique_ptr<SessionState> state_;
 };
+
+// What a pass would look at and read, without reading. known may be null.
+Result<PassResult> survey(const std::vector<ArchiveRoot>& roots, const FactsFile* known);
 
 }  // namespace cairn::repository

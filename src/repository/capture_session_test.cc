@@ -47,9 +47,12 @@ class CaptureSessionTest : public RepositoryTest {
   }
   void begin(std::optional<FactsFile> known = std::nullopt) {
     session_.reset();
-    auto session = CaptureSession::begin(
-        *repository_, {{0, &*source_}},
-        {.scratch = &*scratch_, .known = std::move(known)}, progress_, {});
+    auto session =
+        CaptureSession::begin(*repository_, {{0, &*source_}},
+                              {.scratch = &*scratch_,
+                               .known = std::move(known),
+                               .wall_offset_ns = [this] { return wall_offset_ns() + step_ns_; }},
+                              progress_, {});
     ASSERT_TRUE(session.ok()) << session.error().message();
     session_ = std::move(*session);
   }
@@ -96,6 +99,7 @@ class CaptureSessionTest : public RepositoryTest {
   std::optional<os::Dir> scratch_;
   std::optional<os::Dir> source_;
   std::unique_ptr<CaptureSession> session_;
+  std::int64_t step_ns_ = 0;  // by which the wall clock was set
   std::uint64_t blobs_added_ = 0;
   Id tree_;
   RootStats stats_;
@@ -284,6 +288,43 @@ TEST_F(CaptureSessionTest, EndsTheCutAtItsDeadline) {
   const auto late = session_->cut(monotonic_ms());
   ASSERT_FALSE(late.ok());
   EXPECT_EQ(late.error().code(), Code::kConflict);
+}
+
+TEST_F(CaptureSessionTest, ReadsEverythingAgainAfterTheClockWasSet) {
+  write_file(source_path("file"), "content");
+  let_clock_tick();
+  begin();
+  EXPECT_EQ(pass().files_read, 1U);
+  EXPECT_EQ(pass().files_read, 0U);
+  step_ns_ = -3'600'000'000'000;
+  EXPECT_EQ(pass().files_read, 1U);
+  EXPECT_EQ(pass().files_read, 0U);
+  step_ns_ = 0;
+  const auto result = session_->cut(0);
+  ASSERT_FALSE(result.ok());
+  EXPECT_EQ(result.error().code(), Code::kConflict);
+}
+
+TEST_F(CaptureSessionTest, SurveysWithoutReading) {
+  fs::create_directories(source_path("a"));
+  write_file(source_path("a/file"), "content");
+  write_file(source_path("other"), "content");
+  let_clock_tick();
+  const std::vector<ArchiveRoot> roots{{0, &*source_}};
+  const auto first = survey(roots, nullptr);
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(first->entries, 3U);
+  EXPECT_EQ(first->files_read, 2U);
+  EXPECT_EQ(first->bytes_read, 14U);
+  begin();
+  pass();
+  cut();
+  stored();
+  const FactsFile facts = session_->take_facts();
+  write_file(source_path("other"), "changed");
+  const auto second = survey(roots, &facts);
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->files_read, 1U);
 }
 
 TEST_F(CaptureSessionTest, KeepsHardLinksThatMovedBetweenDirectories) {

@@ -22,8 +22,8 @@ class Cutter {
 
  private:
   Status walk(const os::Dir& dir, const std::string& path, const os::FileId& id, std::size_t depth);
-  Status walk_child(const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged,
-                    std::size_t depth);
+  Status walk_child(
+      const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged, std::size_t depth);
   Status put_aside(const os::Dir& dir, const std::string& path, Fact& fact, const Fact* before);
 
   SessionState& session_;
@@ -34,7 +34,9 @@ class Cutter {
 };
 
 // before: the last pass's fact of that name. Leaves fact without a name where it vanished.
-Status Cutter::put_aside(const os::Dir& dir, const std::string& path, Fact& fact,
+Status Cutter::put_aside(const os::Dir& dir,
+                         const std::string& path,
+                         Fact& fact,
                          const Fact* before) {
   auto opened = open_to_read(dir, fact.node.name);
   if (!opened.ok()) return opened.error().with_context(printable(path));
@@ -54,6 +56,8 @@ Status Cutter::put_aside(const os::Dir& dir, const std::string& path, Fact& fact
   // Pages may be dirty that a later store changes without moving ctime: read again next time.
   fact.settled = false;
   ++result_.files_changed;
+  ++root_->changed_files;
+  root_->changed_bytes += added->bytes_cloned + added->bytes_copied;
   result_.bytes_cloned += added->bytes_cloned;
   result_.bytes_copied += added->bytes_copied;
   added->file.spool = session_.spools.size() - 1;
@@ -62,8 +66,8 @@ Status Cutter::put_aside(const os::Dir& dir, const std::string& path, Fact& fact
   return {};
 }
 
-Status Cutter::walk_child(const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged,
-                          std::size_t depth) {
+Status Cutter::walk_child(
+    const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged, std::size_t depth) {
   auto child = dir.open_dir(fact.node.name, os::Crossing::kRefuse);
   if (!child.ok() && child.error().code() == Code::kNotFound) {
     fact.node.name.clear();
@@ -74,7 +78,9 @@ Status Cutter::walk_child(const os::Dir& dir, const std::string& path, Fact& fac
   return walk(*child, path, fact.id, depth + 1);
 }
 
-Status Cutter::walk(const os::Dir& dir, const std::string& path, const os::FileId& id,
+Status Cutter::walk(const os::Dir& dir,
+                    const std::string& path,
+                    const os::FileId& id,
                     std::size_t depth) {
   if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
   if (session_.stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
@@ -94,10 +100,9 @@ Status Cutter::walk(const os::Dir& dir, const std::string& path, const os::FileI
     } else if (fact.node.type == NodeType::kFile && !entry.unchanged) {
       const Fact* old = nullptr;
       if (before != nullptr) {
-        const auto at = std::ranges::lower_bound(before->entries, fact.node.name, {},
-                                                 [](const Fact& one) -> const std::string& {
-                                                   return one.node.name;
-                                                 });
+        const auto at = std::ranges::lower_bound(
+            before->entries, fact.node.name, {},
+            [](const Fact& one) -> const std::string& { return one.node.name; });
         if (at != before->entries.end() && at->node.name == fact.node.name) old = &*at;
       }
       TRY(put_aside(dir, join_path(path, fact.node.name), fact, old));

@@ -112,7 +112,9 @@ class TreeStore {
   StoreContext& context() { return store_; }
 
  private:
-  Result<Id> store_directory(const ScanRoot& root, const os::FileId& id, RootStats& stats,
+  Result<Id> store_directory(const ScanRoot& root,
+                             const os::FileId& id,
+                             RootStats& stats,
                              std::size_t depth);
   void fill_in(Fact& fact);
   Result<Id> store_tree(const DirFacts& facts);
@@ -141,7 +143,9 @@ Result<Id> TreeStore::store_tree(const DirFacts& facts) {
   return session_.writer.store(BlobType::kTree, as_bytes(json), store_);
 }
 
-Result<Id> TreeStore::store_directory(const ScanRoot& root, const os::FileId& id, RootStats& stats,
+Result<Id> TreeStore::store_directory(const ScanRoot& root,
+                                      const os::FileId& id,
+                                      RootStats& stats,
                                       std::size_t depth) {
   if (session_.stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
   const auto index = static_cast<std::uint32_t>(root.index);
@@ -175,6 +179,9 @@ Result<Node> TreeStore::store_root(const ScanRoot& root, RootStats& stats) {
   stats.sockets_skipped = root.sockets;
   stats.mounts_skipped = root.mounts;
   stats.warnings = root.warnings;
+  stats.walked = root.entries;
+  stats.changed_files = root.changed_files;
+  stats.changed_bytes = root.changed_bytes;
   return node;
 }
 
@@ -195,8 +202,7 @@ Result<PendingSnapshot> run_store(SessionState& session, std::string_view manife
     result.roots.push_back(std::move(stats));
   }
   TRY(session.stored->seal());
-  TRY_ASSIGN(result.tree,
-             store_top(session.writer, manifest, std::move(volumes), trees.context()));
+  TRY_ASSIGN(result.tree, store_top(session.writer, manifest, std::move(volumes), trees.context()));
   TRY_ASSIGN(session.pending.packs, session.writer.finish());
   result.bytes_added = session.writer.bytes_added();
   result.blobs_added = session.writer.blobs_added();

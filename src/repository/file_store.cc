@@ -120,14 +120,16 @@ Status FileStore::store_range(
     const std::uint64_t begin = std::uint64_t{i} * file.fixed_bytes;
     const std::size_t length = std::min<std::uint64_t>(file.fixed_bytes, size - begin);
     if (file.has_holes) {
-      TRY_ASSIGN(const std::optional<os::DataRange> data, os::next_data(file.fd, file.offset + begin));
+      TRY_ASSIGN(const std::optional<os::DataRange> data,
+                 os::next_data(file.fd, file.offset + begin));
       if (!data || data->begin >= file.offset + begin + length) {
         TRY_ASSIGN(const Id id, writer_.store_zeros(length, context));
         put_id(file, i, id);
         continue;
       }
     }
-    TRY_ASSIGN(const std::size_t got, os::read_at(file.fd, std::span(buffer).first(length), file.offset + begin));
+    TRY_ASSIGN(const std::size_t got,
+               os::read_at(file.fd, std::span(buffer).first(length), file.offset + begin));
     if (got < length) {
       const std::scoped_lock lock(file.mutex);
       file.size_bytes = std::min(file.size_bytes, begin + got);
@@ -154,8 +156,9 @@ Status FileStore::store_by_content(const std::shared_ptr<OpenFile>& file,
       begin = 0;
       std::size_t wanted = kReadBytes - end;
       if (file->spooled) wanted = std::min<std::uint64_t>(wanted, file->stat.size_bytes - offset);
-      TRY_ASSIGN(const std::size_t got, os::read_at(file->fd, std::span(buffer).subspan(end, wanted),
-                                                    file->offset + offset));
+      TRY_ASSIGN(
+          const std::size_t got,
+          os::read_at(file->fd, std::span(buffer).subspan(end, wanted), file->offset + offset));
       at_end = got < kReadBytes - end;
       end += got;
       offset += got;

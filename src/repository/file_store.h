@@ -20,7 +20,7 @@ namespace cairn::repository {
 // size_bytes as they were read.
 struct OpenFile {
   os::Fd fd;
-  os::Stat stat;  // from before the first byte was read
+  os::Stat stat;             // from before the first byte was read
   std::uint64_t offset = 0;  // where the content begins in fd
   bool spooled = false;      // other content follows behind stat.size_bytes
   std::function<Status(OpenFile&, StoreContext&)> done;

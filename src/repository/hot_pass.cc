@@ -23,7 +23,7 @@ struct HotDir {
   ScanRoot* root = nullptr;
   std::string path;
   os::FileId id;
-  Id tree;  // of an earlier capture, while everything is as it was
+  Id tree;                            // of an earlier capture, while everything is as it was
   std::vector<ScannedEntry> entries;  // a fact without a name vanished
   std::atomic<std::size_t> pending = 1;
   std::atomic<bool> changed = false;
@@ -58,7 +58,10 @@ class HotPass {
 
   Status measure();
   Status walk_all(std::vector<ScanRoot>& roots);
-  Status walk(os::Dir dir, ScanRoot& root, const std::string& path, const os::FileId& id,
+  Status walk(os::Dir dir,
+              ScanRoot& root,
+              const std::string& path,
+              const os::FileId& id,
               std::size_t depth);
   Status walk_children(const std::shared_ptr<HotDir>& dir, std::size_t depth);
   [[nodiscard]] bool is_stored(const Fact& fact);
@@ -91,9 +94,8 @@ bool HotPass::offer(FilePiece& piece) {
 // Facts of an earlier capture may name blobs that a prune removed since.
 bool HotPass::is_stored(const Fact& fact) {
   if (!session_.known_is_old) return true;
-  return std::ranges::all_of(fact.node.content, [this](const Id& id) {
-    return session_.writer.has(BlobType::kData, id);
-  });
+  return std::ranges::all_of(
+      fact.node.content, [this](const Id& id) { return session_.writer.has(BlobType::kData, id); });
 }
 
 void HotPass::work_ended() {
@@ -111,8 +113,8 @@ Status HotPass::complete(HotDir& dir) {
   return out_.put(static_cast<std::uint32_t>(dir.root->index), dir.id, facts);
 }
 
-Status HotPass::walk(os::Dir dir, ScanRoot& root, const std::string& path, const os::FileId& id,
-                     std::size_t depth) {
+Status HotPass::walk(
+    os::Dir dir, ScanRoot& root, const std::string& path, const os::FileId& id, std::size_t depth) {
   if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
   if (group_.stop_token().stop_requested()) return Error(Code::kCancelled, "cancelled");
   const Stopwatch watch;
@@ -122,8 +124,8 @@ Status HotPass::walk(os::Dir dir, ScanRoot& root, const std::string& path, const
     auto found = session_.known->find(static_cast<std::uint32_t>(root.index), id);
     if (found.ok()) known = std::move(*found);
   }
-  TRY_ASSIGN(open->entries, scan_directory(open->dir, path, root, known ? &*known : nullptr,
-                                           session_.since));
+  TRY_ASSIGN(open->entries,
+             scan_directory(open->dir, path, root, known ? &*known : nullptr, session_.since));
   if (known && known->entries.size() == open->entries.size()) open->tree = known->tree;
   std::uint64_t items = 0;
   std::uint64_t bytes = 0;  // of files that need no reading

@@ -25,13 +25,15 @@ struct ScanRoot {
   const os::Dir* dir = nullptr;
   std::uint64_t mount_id = 0;
   os::FileId id;
-  Node node;  // of /volumes/<index>
+  Node node;                                       // of /volumes/<index>
   std::map<std::uint64_t, std::uint64_t> devices;  // st_dev -> device id: nested btrfs subvolumes
   std::uint64_t dirs = 0;
   std::uint64_t entries = 0;  // of directories, the root not counted
   std::uint64_t sockets = 0;
   std::vector<std::string> mounts;  // relative paths of mounts beneath
   std::vector<std::string> warnings;
+  std::uint64_t changed_files = 0;  // in a cut
+  std::uint64_t changed_bytes = 0;
 
   static Result<ScanRoot> open(int index, const os::Dir& dir);
   void warn(std::string sentence);  // keeps the first hundred
@@ -54,7 +56,9 @@ Result<std::vector<ScannedEntry>> scan_directory(const os::Dir& dir,
                                                  Timespec since);
 
 // What is read of a directory itself when a walk enters it.
-Status read_directory_facts(const os::Dir& child, Fact& fact, ScanRoot& root,
+Status read_directory_facts(const os::Dir& child,
+                            Fact& fact,
+                            ScanRoot& root,
                             const std::string& path);
 
 // What a warning says where a name of an attribute has no place in the format.

@@ -50,12 +50,17 @@ struct SessionState {
   std::vector<ArchiveRoot> given;
   std::optional<FactsFile> known;  // of the newest pass, or of an earlier capture
   bool known_is_old = true;        // of an earlier capture: blobs may be gone
-  Timespec since;                  // when the newest pass began to sync
-  std::vector<ScanRoot> roots;     // of the cut
+  std::function<std::int64_t()> wall_offset_ns;
+  std::int64_t offset_ns = 0;   // of the wall clock, when the session began or was stepped
+  Timespec since;               // when the newest pass began to sync
+  std::vector<ScanRoot> roots;  // of the cut
   std::optional<FactsFile> frozen;
   std::vector<std::unique_ptr<Spool>> spools;  // one a root
   std::vector<SpooledFile> spooled;
   std::optional<FactsFile> stored;
+
+  // Whether somebody stepped the wall clock since the last call.
+  bool clock_stepped();
 };
 
 // The stages, each in a file of its own.

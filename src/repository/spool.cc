@@ -12,7 +12,7 @@ namespace cairn::repository {
 
 namespace {
 
-constexpr std::uint64_t kAlignBytes = 64 * 1024;  // no file system has larger blocks
+constexpr std::uint64_t kAlignBytes = 64 * 1024;      // no file system has larger blocks
 constexpr std::uint64_t kCloneBytesMin = 256 * 1024;  // below, a copy is quicker than an extent
 constexpr std::size_t kCopyBytes = std::size_t{1} << 20U;
 
@@ -82,7 +82,8 @@ Status Spool::copy_changed(const os::Fd& file,
       out.stat.size_bytes = begin + got;
       out.content.resize(i + (got > 0 ? 1 : 0));
       if (got == 0) break;
-      if (!codec::is_zero(bytes)) TRY(os::write_all_at(file_, bytes.first(got), out.offset + begin));
+      if (!codec::is_zero(bytes))
+        TRY(os::write_all_at(file_, bytes.first(got), out.offset + begin));
       break;
     }
     if (i < before.node.content.size() && codec::sha256(bytes) == before.node.content[i]) {

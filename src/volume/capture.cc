@@ -2,60 +2,35 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "codec/sealer.h"
 #include "os/fault.h"
+#include "os/file_id.h"
 #include "repository/archiver.h"
+#include "repository/capture_session.h"
+#include "volume/hold.h"
 #include "volume/journal.h"
-#include "volume/pause.h"
-#include "volume/quiesce.h"
+#include "volume/known_facts.h"
 
 namespace cairn::volume {
 
 namespace {
 
-constexpr std::string_view kCapturing = "CAPTURING";
 constexpr int kManifestVersion = 1;
-
-catalog::SkippedVolume skipped(const DeclaredVolume& volume, std::string code, std::string reason) {
-  return {volume.target, std::string(scope_name(volume.scope)), std::move(code), std::move(reason)};
-}
-
-// Why a volume that resolved cannot be read, or its open root.
-Result<std::optional<os::Dir>> open_root(const ResolvedVolume& volume) {
-  auto place = open_place(volume);
-  if (!place.ok()) {
-    if (place.error().code() == Code::kNotFound) return std::optional<os::Dir>();
-    return place.error();
-  }
-  TRY_ASSIGN(const std::optional<os::Stat> root, place->parent.find(place->name));
-  if (!root) return std::optional<os::Dir>();
-  TRY_ASSIGN(os::Dir dir, place->parent.open_dir(place->name));
-  return std::optional<os::Dir>(std::move(dir));
-}
-
-// What the image declares as VOLUME and the workload does not: anonymous volumes, never captured.
-Status add_undeclared(Core& core,
-                      const catalog::Workload& workload,
-                      const std::vector<DeclaredVolume>& declared,
-                      CapturePlan& plan) {
-  TRY_ASSIGN(const std::optional<catalog::Release> release,
-             core.catalog.releases().current(workload.id));
-  if (!release) return {};
-  const auto image = core.engine.find_image(release->image_id);
-  if (!image.ok() || !image->has_value()) return {};
-  for (const std::string& target : (*image)->volumes) {
-    if (std::ranges::find(declared, target, &DeclaredVolume::target) != declared.end()) continue;
-    plan.skipped.push_back({target, "", "undeclared",
-                            "the image declares this VOLUME and the workload's config does not, "
-                            "so its data is in an anonymous volume"});
-  }
-  return {};
-}
+// Passes before the one under the lock: until little is left to read, or it does not get less.
+constexpr int kPassesMax = 6;
+constexpr std::uint64_t kSmallDeltaBytes = std::uint64_t{32} << 20U;
+constexpr std::uint64_t kSmallDeltaFiles = 400;
+constexpr std::int64_t kQuickPassUs = 1'500'000;
+// A config that changes while its volumes are read: begun again this often.
+constexpr int kAttemptsMax = 3;
+// What a cut costs beside the walk: reading and comparing where the file system cannot clone.
+constexpr std::uint64_t kCutBytesPerMs = std::uint64_t{500} << 10U;
+constexpr std::int64_t kCutFileUs = 150;
 
 Result<std::string> make_manifest(Core& core,
                                   const std::vector<CaptureRoot>& roots,
@@ -87,19 +62,10 @@ Result<std::string> make_manifest(Core& core,
   return manifest.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-// Reads everything into the repository; fills in the row's volumes and sizes.
-Result<repository::PendingSnapshot> archive_roots(Core& core,
-                                                  const std::vector<CaptureRoot>& roots,
-                                                  catalog::SnapshotRow& row,
-                                                  catalog::OperationContext& context) {
-  context.phase("capture");
-  row.created_ms = wall_ms();
-  TRY_ASSIGN(const std::string manifest, make_manifest(core, roots, row));
-  std::vector<repository::ArchiveRoot> archive_of;
-  for (const CaptureRoot& root : roots) archive_of.push_back({root.index, &root.dir});
-  TRY_ASSIGN(repository::PendingSnapshot pending,
-             repository::archive(core.repository, manifest, archive_of, nullptr, context,
-                                 context.stop_token()));
+// Fills in the row's volumes, sizes and warnings.
+void describe(const std::vector<CaptureRoot>& roots,
+              const repository::ArchiveResult& result,
+              catalog::SnapshotRow& row) {
   row.volumes.clear();
   row.bytes = row.files = 0;
   for (const CaptureRoot& root : roots) {
@@ -107,10 +73,13 @@ Result<repository::PendingSnapshot> archive_roots(Core& core,
                                    .target = root.volume.target,
                                    .scope = std::string(scope_name(root.volume.scope)),
                                    .source = root.volume.source};
-    for (const repository::RootStats& stats : pending.result.roots) {
+    for (const repository::RootStats& stats : result.roots) {
       if (stats.index != root.index) continue;
       volume.bytes = stats.bytes;
       volume.files = stats.files;
+      volume.walked = stats.walked;
+      volume.changed_files = stats.changed_files;
+      volume.changed_bytes = stats.changed_bytes;
       if (stats.sockets_skipped != 0) {
         row.warnings.push_back(root.volume.target + ": " + std::to_string(stats.sockets_skipped) +
                                " sockets were skipped");
@@ -125,24 +94,26 @@ Result<repository::PendingSnapshot> archive_roots(Core& core,
     row.files += volume.files;
     row.volumes.push_back(std::move(volume));
   }
-  return pending;
+}
+
+// The row in state cut: the snapshot's id exists from here on.
+Status insert_cut_row(Core& core, catalog::SnapshotRow& row) {
+  row.state = os::seeded(os::Bug::kEarlySnapshotRow) ? catalog::SnapshotState::kStored
+                                                     : catalog::SnapshotState::kCut;
+  return core.catalog.snapshots().insert(row);
 }
 
 // packs, index, snapshot durable -> the row says stored. On failure there is no row.
 Status commit_row(Core& core,
-                  repository::PendingSnapshot pending,
-                  catalog::SnapshotRow& row,
-                  catalog::OperationContext& context) {
-  context.phase("store");
-  row.state = os::seeded(os::Bug::kEarlySnapshotRow) ? catalog::SnapshotState::kStored
-                                                     : catalog::SnapshotState::kCut;
-  TRY(core.catalog.snapshots().insert(row));
+                  Result<repository::PendingSnapshot> pending,
+                  catalog::SnapshotRow& row) {
   repository::SnapshotMeta meta;
   meta.time = {row.created_ms / 1000, static_cast<std::uint32_t>(row.created_ms % 1000 * 1000000)};
   meta.hostname = row.workload_name;
   meta.username = "cairn";
   meta.tags = {row.id, row.workload_id, "reason:" + std::string(catalog::name_of(row.reason))};
-  auto stored = core.repository.commit(std::move(pending), meta);
+  auto stored = pending.ok() ? core.repository.commit(std::move(*pending), meta)
+                             : Result<repository::Id>(pending.error());
   if (!stored.ok()) {
     const Status removed = core.catalog.snapshots().remove(row.id);
     if (!removed.ok()) log::warn("remove row {}: {}", row.id, removed.error().message());
@@ -154,227 +125,307 @@ Status commit_row(Core& core,
   return core.catalog.snapshots().update(row);
 }
 
-nlohmann::json capture_json(const catalog::SnapshotRow& row,
-                            const std::vector<ContainerState>& containers) {
-  return {{"consistency", row.consistency},
-          {"workload_id", row.workload_id},
-          {"containers", to_json(containers)}};
+Error nothing_to_capture(const catalog::Workload& workload, const CapturePlan& plan) {
+  ErrorDetail detail;
+  std::string words = "snapshot of " + workload.name + ": there is nothing to capture";
+  for (const catalog::SkippedVolume& one : plan.skipped) {
+    detail.reasons.push_back({one.target, one.code, one.reason});
+    words += "; " + one.target + ": " + one.reason;
+  }
+  return {Code::kRefused, std::move(words), std::move(detail)};
 }
 
-// The hold of a paused capture: journal, watcher, pause, read, resume.
-Result<repository::PendingSnapshot> archive_paused(Core& core,
-                                                   const std::vector<CaptureRoot>& roots,
-                                                   const std::vector<ContainerState>& containers,
-                                                   catalog::SnapshotRow& row,
-                                                   catalog::OperationContext& context) {
-  std::vector<ContainerState> running;
-  for (const ContainerState& one : containers) {
-    if (one.running && !one.paused) running.push_back(one);
-  }
-  if (running.empty()) return archive_roots(core, roots, row, context);
+std::vector<repository::ArchiveRoot> archive_roots(const std::vector<CaptureRoot>& roots) {
+  std::vector<repository::ArchiveRoot> out;
+  out.reserve(roots.size());
+  for (const CaptureRoot& root : roots) out.push_back({root.index, &root.dir});
+  return out;
+}
 
+// The same places under the same targets, as objects: a restore may have exchanged them.
+Result<bool> same_roots(const CapturePlan& one, const CapturePlan& other) {
+  if (one.roots.size() != other.roots.size()) return false;
+  for (std::size_t i = 0; i < one.roots.size(); ++i) {
+    if (one.roots[i].volume != other.roots[i].volume) return false;
+    TRY_ASSIGN(const os::Handle left, one.roots[i].dir.handle());
+    TRY_ASSIGN(const os::Handle right, other.roots[i].dir.handle());
+    if (left != right) return false;
+  }
+  return true;
+}
+
+std::int64_t expected_hold_ms(const repository::PassResult& pass) {
+  const std::int64_t files_us = static_cast<std::int64_t>(pass.files_read) * kCutFileUs;
+  return (pass.walk_us + files_us) / 1000 +
+         static_cast<std::int64_t>(pass.bytes_read / kCutBytesPerMs);
+}
+
+Status check_forecast(const catalog::Workload& workload,
+                      std::int64_t expected_ms,
+                      std::int64_t max_hold_ms) {
+  if (expected_ms <= max_hold_ms) return {};
+  const std::string words =
+      "the workload would be held for about " + std::to_string(expected_ms) +
+      " ms, and max_hold is " + std::to_string(max_hold_ms) +
+      " ms: allow more (--max-hold), choose a quieter moment, or use --consistency live";
+  return Error(Code::kRefused, "snapshot of " + workload.name + ": " + words,
+               {.reasons = {{"", "hold_too_long", words}}});
+}
+
+Result<std::int64_t> max_hold_ms_of(Core& core, const CaptureOptions& options) {
   TRY_ASSIGN(const catalog::Settings settings, core.catalog.settings().all());
-  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core));
-  TRY_ASSIGN(Journal journal,
-             Journal::create(dir, context.id(),
-                             {std::string(kCapturing), capture_json(row, running).dump()}, 0));
-  context.phase("pause");
-  HoldClock clock;
-  auto pause = Pause::begin(core, running, settings.max_hold_s * 1000, clock);
-  if (!pause.ok()) {
-    // A pause that failed half-way may have frozen some: the journal stays unless all of them run.
-    TRY(unpause_all(core.engine, running));
-    TRY(journal.remove(dir));
-    return pause.error();
-  }
-  auto pending = archive_roots(core, roots, row, context);
-  const Status resumed = pause->end(clock);
-  row.hold_ms = clock.hold_ms();
-  if (!resumed.ok() && resumed.error().code() != Code::kConflict) return resumed.error();
-  TRY(journal.remove(dir));
-  if (!pending.ok()) return pending.error();
-  if (!resumed.ok()) return resumed.error();
-  return pending;
+  return options.max_hold_s.value_or(settings.max_hold_s) * 1000;
 }
 
-Status restart(Core& core,
-               const std::string& workload_id,
-               const std::vector<ContainerState>& containers,
-               HoldClock& clock,
-               std::stop_token stop) {
-  std::vector<ContainerState> ran;
-  for (const ContainerState& one : containers) {
-    if (one.running) ran.push_back(one);
+// --- one capture ---------------------------------------------------------------------------------
+
+class Capture {
+ public:
+  Capture(Core& core,
+          const CaptureOptions& options,
+          catalog::OperationContext& context,
+          const std::function<void(parallel::LockGuard)>& keep)
+      : core_(core), options_(options), context_(context), keep_(keep) {}
+
+  // Nothing where the volumes became others meanwhile: begin again.
+  Result<std::optional<catalog::SnapshotRow>> run(const catalog::Workload& workload);
+
+ private:
+  Status read_ahead(const catalog::Workload& workload);
+  Result<bool> freeze(const catalog::Workload& workload);
+  Status hold_and_cut(const catalog::Workload& workload);
+  Status cut_in_hold(const CaptureJournal& journal, Hold& hold);
+  Result<CaptureJournal> plan_hold(const catalog::Workload& workload);
+  Status store();
+
+  Core& core_;
+  const CaptureOptions& options_;
+  catalog::OperationContext& context_;
+  const std::function<void(parallel::LockGuard)>& keep_;
+  CapturePlan plan_;
+  std::optional<os::Dir> facts_dir_;
+  std::unique_ptr<repository::CaptureSession> session_;
+  catalog::SnapshotRow row_;
+  std::int64_t max_hold_ms_ = 0;
+};
+
+// Passes without the lock, while the workload runs.
+Status Capture::read_ahead(const catalog::Workload& workload) {
+  repository::PassResult before;
+  for (int i = 0; i < kPassesMax; ++i) {
+    const Stopwatch watch;
+    TRY_ASSIGN(const repository::PassResult pass, session_->pass());
+    const bool small = pass.bytes_read <= kSmallDeltaBytes && pass.files_read <= kSmallDeltaFiles;
+    const bool shrinks = i == 0 || pass.bytes_read < before.bytes_read / 4 * 3;
+    before = pass;
+    if ((small && watch.elapsed_us() <= kQuickPassUs) || !shrinks) break;
   }
-  TRY_ASSIGN(const bool should_run, core.lifecycle.should_run(workload_id));
-  if (should_run && !ran.empty()) {
-    TRY(while_engine_is_down(stop, [&]() -> Status {
-      auto started = clock.engine([&] { return core.lifecycle.start(workload_id, ran); });
-      if (!started.ok()) return started.error();
-      return {};
-    }));
-  }
-  return while_engine_is_down(stop, [&] { return put_back(core.engine, containers); });
+  if (options_.consistency == Consistency::kLive) return {};
+  return check_forecast(workload, expected_hold_ms(before), max_hold_ms_);
 }
 
-Result<repository::PendingSnapshot> archive_stopped(Core& core,
-                                                    const std::vector<CaptureRoot>& roots,
-                                                    const std::vector<ContainerState>& containers,
-                                                    catalog::SnapshotRow& row,
-                                                    catalog::OperationContext& context) {
-  const bool any =
-      std::ranges::any_of(containers, [](const ContainerState& one) { return one.running; });
-  if (!any) return archive_roots(core, roots, row, context);
-  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core));
-  TRY_ASSIGN(Journal journal,
-             Journal::create(dir, context.id(),
-                             {std::string(kCapturing), capture_json(row, containers).dump()}, 0));
-  context.phase("stop");
-  HoldClock clock;
-  const Status stopped = stop_all(core.engine, containers, clock);
+Result<CaptureJournal> Capture::plan_hold(const catalog::Workload& workload) {
+  CaptureJournal journal{.workload_id = workload.id, .consistency = options_.consistency};
+  TRY_ASSIGN(journal.containers, core_.lifecycle.containers(workload.id));
+  const auto runs = std::ranges::find_if(
+      journal.containers, [](const ContainerState& one) { return one.running && !one.paused; });
+  if (options_.pre.empty() && options_.post.empty()) return journal;
+  if (runs == journal.containers.end()) {
+    row_.warnings.emplace_back("the workload does not run: its pre and post commands were skipped");
+    return journal;
+  }
+  journal.post = {runs->id, runs->name, options_.post};
+  return journal;
+}
+
+// The cut between the two ends of the hold; whatever fails, the hold is ended.
+Status Capture::cut_in_hold(const CaptureJournal& journal, Hold& hold) {
+  context_.phase(journal.consistency == Consistency::kStopped ? "stop" : "pause");
+  if (const Status begun = hold.begin(core_, journal, max_hold_ms_); !begun.ok()) {
+    // Where this fails too, recovery goes on trying.
+    if (const Status ended = hold.end(context_.stop_token()); !ended.ok()) {
+      log::warn("end a hold that failed to begin: {}", ended.error().message());
+    }
+    return begun;
+  }
+  row_.created_ms = wall_ms();
+  auto cut = session_->cut(hold.deadline_ms());
+  const Status ended = hold.end(context_.stop_token());
+  row_.hold_ms = hold.hold_ms();
+  // Why the hold was not one is what people need to know, more than what came of it.
+  TRY(ended);
+  if (!cut.ok()) return cut.error();
+  return {};
+}
+
+// With the lock: journal -> pre -> last pass -> hold, cut -> post -> journal removed.
+Status Capture::hold_and_cut(const catalog::Workload& workload) {
+  TRY_ASSIGN(const CaptureJournal what, plan_hold(workload));
+  const bool obliged = !what.post.command.empty() ||
+                       (options_.consistency != Consistency::kLive && !what.containers.empty());
+  std::optional<Journal> journal;
+  std::optional<os::Dir> dir;
+  if (obliged) {
+    TRY_ASSIGN(dir, open_journal_dir(core_));
+    TRY_ASSIGN(journal, Journal::create(*dir, context_.id(),
+                                        {std::string(kCapturing), to_json(what).dump()}, 0));
+  }
+  Hold hold;
+  Status done;
+  if (!options_.pre.empty() && !what.containers.empty()) {
+    context_.phase("pre");
+    Hook pre = what.post;
+    if (pre.container_id.empty()) pre = {};
+    pre.command = pre.container_id.empty() ? "" : options_.pre;
+    done = run_hook(core_.engine, pre, "pre");
+  }
+  if (done.ok()) {
+    auto pass = session_->pass();
+    if (!pass.ok()) done = pass.error();
+  }
+  if (done.ok()) done = cut_in_hold(what, hold);
+  // Recovery has to end what could not be ended here, and runs the post command after that.
+  if (!hold.released()) return done;
+  if (!what.post.command.empty()) {
+    context_.phase("post");
+    const Status post = run_hook(core_.engine, what.post, "post");
+    if (!post.ok() && post.error().code() == Code::kUnavailable) return post;
+    if (!post.ok()) row_.warnings.push_back(post.error().message());
+  }
+  if (journal) TRY(journal->remove(*dir));
+  return done;
+}
+
+// False where the volumes are not the ones that were read ahead.
+Result<bool> Capture::freeze(const catalog::Workload& before) {
+  TRY_ASSIGN(const std::vector<std::string> keys, volume_keys(core_, before));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core_, keys, options_.on_busy, context_));
+  TRY_ASSIGN(const catalog::Workload workload, core_.catalog.workloads().get(before.id));
+  TRY_ASSIGN(const CapturePlan now, plan_capture(core_, workload));
+  TRY_ASSIGN(const bool same, same_roots(plan_, now));
+  if (!same) return false;
+  row_.data_generation = workload.data_generation;
+  TRY_ASSIGN(const std::optional<catalog::Release> release,
+             core_.catalog.releases().current(workload.id));
+  if (release) row_.release_id = release->id;
+  const Status done = hold_and_cut(workload);
+  if (!done.ok()) {
+    keep_(std::move(lock));
+    return done.error();
+  }
+  return true;
+}
+
+Status Capture::store() {
+  TRY(insert_cut_row(core_, row_));
+  auto manifest = make_manifest(core_, plan_.roots, row_);
   Result<repository::PendingSnapshot> pending =
-      stopped.ok() ? archive_roots(core, roots, row, context)
-                   : Result<repository::PendingSnapshot>(stopped.error());
-  TRY(restart(core, row.workload_id, containers, clock, context.stop_token()));
-  clock.end();
-  row.hold_ms = clock.hold_ms();
-  TRY(journal.remove(dir));
-  return pending;
+      manifest.ok() ? session_->store(*manifest)
+                    : Result<repository::PendingSnapshot>(manifest.error());
+  if (pending.ok()) describe(plan_.roots, pending->result, row_);
+  TRY(commit_row(core_, std::move(pending), row_));
+  save_facts(core_, *facts_dir_, row_.workload_id, plan_.roots, session_->take_facts());
+  return {};
+}
+
+Result<std::optional<catalog::SnapshotRow>> Capture::run(const catalog::Workload& workload) {
+  context_.phase("plan");
+  TRY_ASSIGN(plan_, plan_capture(core_, workload));
+  if (plan_.roots.empty()) return nothing_to_capture(workload, plan_);
+  TRY_ASSIGN(max_hold_ms_, max_hold_ms_of(core_, options_));
+  row_ = {};
+  row_.id = ids::make(ids::kSnapshot);
+  row_.workload_id = workload.id;
+  row_.workload_name = workload.name;
+  row_.operation_id = context_.id();
+  row_.reason = catalog::SnapshotReason::kManual;
+  row_.consistency = consistency_name(options_.consistency);
+  row_.labels = options_.labels;
+  row_.skipped = plan_.skipped;
+  TRY_ASSIGN(facts_dir_, open_facts_dir(core_));
+  TRY_ASSIGN(session_, repository::CaptureSession::begin(
+                           core_.repository, archive_roots(plan_.roots),
+                           {.scratch = &*facts_dir_,
+                            .known = load_facts(core_, *facts_dir_, workload.id, plan_.roots)},
+                           context_, context_.stop_token()));
+  TRY(read_ahead(workload));
+  TRY_ASSIGN(const bool same, freeze(workload));
+  if (!same) {
+    session_.reset();
+    return std::optional<catalog::SnapshotRow>();
+  }
+  TRY(store());
+  return std::optional<catalog::SnapshotRow>(std::move(row_));
 }
 
 }  // namespace
 
-Result<CapturePlan> plan_capture(Core& core, const catalog::Workload& workload) {
-  CapturePlan plan;
-  TRY_ASSIGN(const std::vector<DeclaredVolume> declared, declared_volumes(core, workload));
-  TRY_ASSIGN(const PlaceSettings settings, read_place_settings(core));
-  TRY_ASSIGN(const Resolution resolution,
-             resolve_volumes(core.catalog, settings, workload.id, declared));
-  int index = 0;
-  for (const DeclaredVolume& one : declared) {
-    const auto reason = std::ranges::find(resolution.reasons, one.target, &Reason::target);
-    if (one.scope == Scope::kEphemeral) {
-      plan.skipped.push_back(
-          skipped(one, "ephemeral", "an ephemeral volume holds no data to capture"));
-      continue;
-    }
-    if (!is_capturable(one.scope)) {
-      plan.skipped.push_back(
-          skipped(one, "unsupported_scope",
-                  "scope " + std::string(scope_name(one.scope)) + " cannot be captured yet"));
-      continue;
-    }
-    if (reason != resolution.reasons.end()) {
-      plan.skipped.push_back(skipped(one, "unresolved", reason->detail));
-      continue;
-    }
-    const auto volume = std::ranges::find(resolution.volumes, one.target, &ResolvedVolume::target);
-    CHECK(volume != resolution.volumes.end());
-    auto root = open_root(*volume);
-    if (!root.ok()) {
-      plan.skipped.push_back(skipped(one, "unresolved", root.error().message()));
-    } else if (!root->has_value()) {
-      plan.skipped.push_back(skipped(one, "no_data", "there is no data on disk yet"));
-    } else {
-      plan.roots.push_back({index++, *volume, std::move(**root)});
-    }
+Result<CaptureForecast> forecast_capture(Core& core,
+                                         const catalog::Workload& workload,
+                                         const CaptureOptions& options) {
+  TRY_ASSIGN(const CapturePlan plan, plan_capture(core, workload));
+  if (plan.roots.empty()) return nothing_to_capture(workload, plan);
+  TRY_ASSIGN(const os::Dir dir, open_facts_dir(core));
+  const auto known = load_facts(core, dir, workload.id, plan.roots);
+  CaptureForecast out;
+  out.skipped = plan.skipped;
+  TRY_ASSIGN(out.max_hold_ms, max_hold_ms_of(core, options));
+  repository::PassResult all;
+  for (const CaptureRoot& root : plan.roots) {
+    TRY_ASSIGN(const repository::PassResult one,
+               repository::survey({{root.index, &root.dir}}, known ? &*known : nullptr));
+    out.volumes.push_back({.index = root.index,
+                           .target = root.volume.target,
+                           .scope = std::string(scope_name(root.volume.scope)),
+                           .source = root.volume.source,
+                           .entries = one.entries,
+                           .files_to_read = one.files_read,
+                           .bytes_to_read = one.bytes_read});
+    all.walk_us += one.walk_us;
   }
-  TRY(add_undeclared(core, workload, declared, plan));
-  return plan;
+  // What is read now is read before the hold: only the walk is certain to be in it.
+  if (options.consistency != Consistency::kLive) out.expected_hold_ms = expected_hold_ms(all);
+  TRY(check_forecast(workload, out.expected_hold_ms, out.max_hold_ms));
+  return out;
 }
 
 Result<catalog::SnapshotRow> run_capture(Core& core,
                                          const catalog::Workload& workload,
                                          const CaptureOptions& options,
-                                         catalog::OperationContext& context) {
-  context.phase("plan");
-  TRY_ASSIGN(const CapturePlan plan, plan_capture(core, workload));
-  if (plan.roots.empty()) {
-    ErrorDetail detail;
-    std::string words = "snapshot of " + workload.name + ": there is nothing to capture";
-    for (const catalog::SkippedVolume& one : plan.skipped) {
-      detail.reasons.push_back({one.target, one.code, one.reason});
-      words += "; " + one.target + ": " + one.reason;
-    }
-    return Error(Code::kRefused, std::move(words), std::move(detail));
+                                         catalog::OperationContext& context,
+                                         const std::function<void(parallel::LockGuard)>& keep) {
+  if (options.on_busy == OnBusy::kRefuse) {
+    // Somebody who works on the volumes now is told before anything is read.
+    TRY_ASSIGN(const std::vector<std::string> keys, volume_keys(core, workload));
+    TRY_ASSIGN(const parallel::LockGuard free, core.locks.try_lock(keys, context.id()));
   }
-  catalog::SnapshotRow row;
-  row.id = ids::make(ids::kSnapshot);
-  row.workload_id = workload.id;
-  row.workload_name = workload.name;
-  row.operation_id = context.id();
-  row.consistency = consistency_name(options.consistency);
-  row.labels = options.labels;
-  row.skipped = plan.skipped;
-  row.data_generation = workload.data_generation;
-  TRY_ASSIGN(const std::optional<catalog::Release> release,
-             core.catalog.releases().current(workload.id));
-  if (release) row.release_id = release->id;
-
-  TRY_ASSIGN(const std::vector<ContainerState> containers, core.lifecycle.containers(workload.id));
-  auto pending = options.consistency == Consistency::kPaused
-                     ? archive_paused(core, plan.roots, containers, row, context)
-                     : archive_stopped(core, plan.roots, containers, row, context);
-  if (!pending.ok()) return pending.error().with_context("snapshot of " + workload.name);
-  TRY(commit_row(core, std::move(*pending), row, context));
-  tell(core, "snapshot.stored", workload.id, context.id(),
-       "snapshot " + row.id + " of " + workload.name + " is stored; the hold was " +
-           std::to_string(row.hold_ms) + " ms");
-  return row;
+  for (int i = 0; i < kAttemptsMax; ++i) {
+    TRY_ASSIGN(const catalog::Workload now, core.catalog.workloads().get(workload.id));
+    auto row = Capture(core, options, context, keep).run(now);
+    if (!row.ok()) return row.error().with_context("snapshot of " + workload.name);
+    if (!*row) continue;
+    tell(core, "snapshot.stored", workload.id, context.id(),
+         "snapshot " + (*row)->id + " of " + workload.name + " is stored; the hold was " +
+             std::to_string((*row)->hold_ms) + " ms");
+    return std::move(**row);
+  }
+  return Error(Code::kConflict, "snapshot of " + workload.name +
+                                    ": its volumes were exchanged or changed while they were "
+                                    "read: take it again");
 }
 
 Status store_capture(Core& core,
                      const std::vector<CaptureRoot>& roots,
                      catalog::SnapshotRow& row,
                      catalog::OperationContext& context) {
-  TRY_ASSIGN(repository::PendingSnapshot pending, archive_roots(core, roots, row, context));
-  return commit_row(core, std::move(pending), row, context);
-}
-
-Status recover_capture(Core& core, const std::string& operation, std::stop_token stop) {
-  TRY_ASSIGN(const os::Dir dir, open_journal_dir(core));
-  TRY_ASSIGN(Journal journal, Journal::open(dir, operation));
-  const auto json = nlohmann::json::parse(journal.records().front().json, nullptr, false);
-  if (!json.is_object() || !json.contains("containers") || !json.contains("workload_id") ||
-      !json["workload_id"].is_string() || !json.contains("consistency")) {
-    return Error(Code::kCorrupt, "the journal of capture " + operation + " is damaged");
-  }
-  TRY_ASSIGN(const std::vector<ContainerState> containers, parse_containers(json["containers"]));
-  const std::string workload_id = json["workload_id"];
-  if (json["consistency"] == consistency_name(Consistency::kStopped)) {
-    HoldClock clock;
-    TRY(restart(core, workload_id, containers, clock, stop));
-  } else if (!os::seeded(os::Bug::kResumeForgotten)) {
-    TRY(while_engine_is_down(stop, [&] { return unpause_all(core.engine, containers); }));
-  }
-  tell(core, "snapshot.recovered", workload_id, operation,
-       "an interrupted capture was given up; the workload's containers run as before");
-  return journal.remove(dir);
-}
-
-Status recover_cut_rows(Core& core) {
-  TRY_ASSIGN(const std::vector<catalog::SnapshotRow> rows,
-             core.catalog.snapshots().list_in(catalog::SnapshotState::kCut));
-  if (rows.empty()) return {};
-  TRY_ASSIGN(const std::vector<repository::SnapshotInfo> stored, core.repository.snapshots());
-  for (catalog::SnapshotRow row : rows) {
-    const auto found = std::ranges::find_if(stored, [&row](const repository::SnapshotInfo& one) {
-      return std::ranges::find(one.meta.tags, row.id) != one.meta.tags.end();
-    });
-    if (found == stored.end()) {
-      TRY(core.catalog.snapshots().remove(row.id));
-      tell(core, "snapshot.recovered", row.workload_id, row.operation_id,
-           "snapshot " + row.id + " was cut but not stored when the daemon ended; it is gone");
-      continue;
-    }
-    row.repository_snapshot = found->id.hex();
-    row.state = catalog::SnapshotState::kStored;
-    row.stored_ms = wall_ms();
-    TRY(core.catalog.snapshots().update(row));
-    tell(core, "snapshot.recovered", row.workload_id, row.operation_id,
-         "snapshot " + row.id + " was stored when the daemon ended");
-  }
-  return {};
+  row.created_ms = wall_ms();
+  TRY_ASSIGN(const std::string manifest, make_manifest(core, roots, row));
+  TRY_ASSIGN(repository::PendingSnapshot pending,
+             repository::archive(core.repository, manifest, archive_roots(roots), nullptr, context,
+                                 context.stop_token()));
+  describe(roots, pending.result, row);
+  TRY(insert_cut_row(core, row));
+  return commit_row(core, std::move(pending), row);
 }
 
 }  // namespace cairn::volume

@@ -64,6 +64,14 @@ Result<std::vector<DeclaredVolume>> declared_volumes(Core& core,
   return merge_volumes(inline_volumes, persisted);
 }
 
+Result<std::vector<std::string>> volume_keys(Core& core, const catalog::Workload& workload) {
+  TRY_ASSIGN(const std::vector<DeclaredVolume> declared, declared_volumes(core, workload));
+  TRY_ASSIGN(const PlaceSettings settings, read_place_settings(core));
+  TRY_ASSIGN(const Resolution resolution,
+             resolve_volumes(core.catalog, settings, workload.id, declared));
+  return lock_keys(workload.id, resolution.volumes);
+}
+
 Result<parallel::LockGuard> take_lock(Core& core,
                                       const std::vector<std::string>& keys,
                                       OnBusy on_busy,

@@ -34,6 +34,8 @@ void tell(Core& core,
 Result<PlaceSettings> read_place_settings(Core& core);
 // The declared volumes of a workload: its config's, overlaid by the persisted rows.
 Result<std::vector<DeclaredVolume>> declared_volumes(Core& core, const catalog::Workload& workload);
+// The keys of the locks that an operation on a workload's volumes takes.
+Result<std::vector<std::string>> volume_keys(Core& core, const catalog::Workload& workload);
 // Takes the keys for an operation, or waits for them, as the options say.
 Result<parallel::LockGuard> take_lock(Core& core,
                                       const std::vector<std::string>& keys,

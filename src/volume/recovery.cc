@@ -3,8 +3,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "volume/capture.h"
+#include "volume/capture_recovery.h"
+#include "volume/hold.h"
 #include "volume/journal.h"
+#include "volume/known_facts.h"
 #include "volume/restore.h"
 #include "volume/transaction.h"
 
@@ -16,7 +18,7 @@ constexpr std::int64_t kRetryMs = 1000;
 constexpr std::string_view kHolder = "recovering";
 
 bool is_capture(const Journal& journal) {
-  return journal.records().front().state == "CAPTURING";
+  return journal.records().front().state == kCapturing;
 }
 
 std::string workload_of(const Journal& journal) {
@@ -106,6 +108,7 @@ Status Recovery::run() {
     keep(operation, std::move(*lock));
   }
   TRY(recover_cut_rows(core_));
+  remove_stale_facts(core_);
   TRY_ASSIGN(const std::vector<catalog::SnapshotRow> going,
              core_.catalog.snapshots().list_in(catalog::SnapshotState::kFailed));
   for (const catalog::SnapshotRow& row : going) TRY(remove_stored(core_, row));

@@ -23,16 +23,18 @@ std::string_view consistency_name(Consistency consistency) {
       return "paused";
     case Consistency::kStopped:
       return "stopped";
+    case Consistency::kLive:
+      return "live";
   }
   return "";
 }
 
 Result<Consistency> parse_consistency(std::string_view text) {
-  for (const Consistency one : {Consistency::kPaused, Consistency::kStopped}) {
+  for (const Consistency one : {Consistency::kPaused, Consistency::kStopped, Consistency::kLive}) {
     if (consistency_name(one) == text) return one;
   }
   return Error(Code::kInvalid,
-               "unknown consistency '" + printable(text, 40) + "': paused or stopped");
+               "unknown consistency '" + printable(text, 40) + "': paused, stopped or live");
 }
 
 struct Service::State {
@@ -54,30 +56,20 @@ Result<PlaceSettings> Service::place_settings() {
   return read_place_settings(state_->core);
 }
 
-namespace {
-
-// The locks that an operation on a workload's volumes takes.
-Result<std::vector<std::string>> keys_of(Core& core, const catalog::Workload& workload) {
-  TRY_ASSIGN(const std::vector<DeclaredVolume> declared, declared_volumes(core, workload));
-  TRY_ASSIGN(const PlaceSettings settings, read_place_settings(core));
-  TRY_ASSIGN(const Resolution resolution,
-             resolve_volumes(core.catalog, settings, workload.id, declared));
-  return lock_keys(workload.id, resolution.volumes);
-}
-
-}  // namespace
-
 Result<catalog::SnapshotRow> Service::create_snapshot(const std::string& workload_id,
                                                       const CaptureOptions& options,
                                                       catalog::OperationContext& context) {
   Core& core = state_->core;
-  TRY_ASSIGN(catalog::Workload workload, core.catalog.workloads().get(workload_id));
-  TRY_ASSIGN(const std::vector<std::string> keys, keys_of(core, workload));
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
-  TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));
-  auto row = run_capture(core, workload, options, context);
-  if (!row.ok()) state_->recovery.keep_if_unfinished(context.id(), std::move(lock));
-  return row;
+  TRY_ASSIGN(const catalog::Workload workload, core.catalog.workloads().get(workload_id));
+  return run_capture(core, workload, options, context, [this, &context](parallel::LockGuard lock) {
+    state_->recovery.keep_if_unfinished(context.id(), std::move(lock));
+  });
+}
+
+Result<CaptureForecast> Service::forecast_snapshot(const std::string& workload_id,
+                                                   const CaptureOptions& options) {
+  TRY_ASSIGN(const catalog::Workload workload, state_->core.catalog.workloads().get(workload_id));
+  return forecast_capture(state_->core, workload, options);
 }
 
 Status Service::remove_snapshot(const catalog::SnapshotRow& snapshot) {
@@ -149,7 +141,7 @@ Result<RestoreResult> Service::restore(const std::string& workload_id,
   if (snapshot.state != catalog::SnapshotState::kStored) {
     return Error(Code::kConflict, "snapshot " + snapshot.id + " is not stored");
   }
-  TRY_ASSIGN(std::vector<std::string> keys, keys_of(core, workload));
+  TRY_ASSIGN(std::vector<std::string> keys, volume_keys(core, workload));
   keys.push_back("snapshot:" + snapshot.id);
   TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
   TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));
@@ -163,7 +155,7 @@ Result<RestoreResult> Service::undo(const catalog::UndoRow& undo,
                                     catalog::OperationContext& context) {
   Core& core = state_->core;
   TRY_ASSIGN(catalog::Workload workload, core.catalog.workloads().get(undo.workload_id));
-  TRY_ASSIGN(const std::vector<std::string> keys, keys_of(core, workload));
+  TRY_ASSIGN(const std::vector<std::string> keys, volume_keys(core, workload));
   TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
   TRY(stop_storing(core, undo.operation_id));
   TRY_ASSIGN(const std::optional<catalog::UndoRow> now, core.catalog.undos().find(undo.id));

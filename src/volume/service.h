@@ -24,7 +24,7 @@
 
 namespace cairn::volume {
 
-enum class Consistency { kPaused, kStopped };
+enum class Consistency { kPaused, kStopped, kLive };
 Result<Consistency> parse_consistency(std::string_view text);
 std::string_view consistency_name(Consistency consistency);
 
@@ -35,6 +35,28 @@ struct CaptureOptions {
   Consistency consistency = Consistency::kPaused;
   std::map<std::string, std::string> labels;
   OnBusy on_busy = OnBusy::kRefuse;
+  std::optional<std::int64_t> max_hold_s;  // the setting's where not given
+  // Commands for /bin/sh -c in the workload's first running container, before the last pass and
+  // after the hold; post runs whenever pre may have. Empty: none.
+  std::string pre;
+  std::string post;
+};
+
+// What a capture would do, for --dry-run. Sizes in bytes.
+struct ForecastVolume {
+  int index = 0;
+  std::string target;
+  std::string scope;
+  std::string source;
+  std::uint64_t entries = 0;        // to look at, in the hold too
+  std::uint64_t files_to_read = 0;  // before the hold
+  std::uint64_t bytes_to_read = 0;
+};
+struct CaptureForecast {
+  std::vector<ForecastVolume> volumes;
+  std::vector<catalog::SkippedVolume> skipped;
+  std::int64_t expected_hold_ms = 0;  // beside what changes until then
+  std::int64_t max_hold_ms = 0;
 };
 
 struct RestoreOptions {
@@ -110,6 +132,9 @@ class Service {
   Result<catalog::SnapshotRow> create_snapshot(const std::string& workload_id,
                                                const CaptureOptions& options,
                                                catalog::OperationContext& context);
+  // What that would do now; changes nothing. Refusals are errors, as of create_snapshot().
+  Result<CaptureForecast> forecast_snapshot(const std::string& workload_id,
+                                            const CaptureOptions& options);
   // Removes the row and the repository's snapshot. kConflict while an undo or restore needs it.
   Status remove_snapshot(const catalog::SnapshotRow& snapshot);
   // Reads every blob of it and sets verified_ms. kCorrupt where something is wrong.

@@ -50,6 +50,19 @@ def test_a_dropped_call_has_no_effect_and_a_lost_answer_has(engine):
     assert engine.client.state("web")["Status"] == "running"
 
 
+def test_a_stalled_call_has_its_effect_and_answers_when_the_faults_are_cleared(engine):
+    engine.client.create("small:1", None, "web")
+    engine.fault("stall_after", "POST", "/start$")
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(engine.client.post("/containers/web/start").status))
+    caller.start()
+    wait_for(lambda: engine.client.state("web")["Status"] == "running", 10, "the effect")
+    assert answers == []
+    engine.clear_faults()
+    caller.join(10)
+    assert answers == [204]
+
+
 def test_a_hanging_call_leaves_the_others_alone(engine):
     engine.client.create("small:1", None, "web")
     engine.fault("hang", "POST", "/start$")

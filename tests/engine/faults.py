@@ -6,6 +6,7 @@ POST /fake/faults {"action","method","path","nth","status","message","seconds","
            delay       wait `seconds`, then do it
            drop        close the connection, do nothing
            drop_after  do it, then close the connection without an answer
+           stall_after do it, and answer only when the faults are cleared
            exit        SIGKILL the engine before it is done
            exit_after  do it, then SIGKILL the engine
   method, path  a method ("" for any) and a regular expression that finds in the path
@@ -35,7 +36,8 @@ class Faults:
             self.add(rule)
 
     def add(self, rule):
-        if rule.get("action") not in ("status", "hang", "delay", "drop", "drop_after", "exit", "exit_after"):
+        if rule.get("action") not in ("status", "hang", "delay", "drop", "drop_after", "stall_after", "exit",
+                                      "exit_after"):
             raise HttpError(400, f"unknown action: {rule.get('action')!r}")
         with self.lock:
             self.rules.append({"method": "", "path": "", "nth": 1, "times": 1, "status": 500,
@@ -84,4 +86,6 @@ class Faults:
             os.kill(os.getpid(), signal.SIGKILL)
         if action == "drop_after":
             raise Drop
+        while action == "stall_after" and rule in self.rules:
+            time.sleep(0.005)
         return answer

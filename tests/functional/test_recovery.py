@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import pytest
 
@@ -145,16 +146,28 @@ def test_a_restore_that_is_killed(house, phase, what):
 def test_a_capture_that_is_killed_in_its_pause(house, what):
     before = [one["id"] for one in house.ok("snapshot", "ls", "web")["snapshots"]]
     more = place(house) / f"more-{what}"
-    more.write_bytes(os.urandom(96 << 20))
+    more.write_bytes(os.urandom(256 << 20))
     house.second = read_tree(place(house))
     container = running(house)[0]["container_id"]
+    touched = os.stat(more)
+    over = threading.Event()
+
+    def touch():
+        # Its change time is always fresh, so the cut must put it aside: the pause takes a while.
+        while not over.wait(0.001):
+            os.utime(more, ns=(touched.st_atime_ns, touched.st_mtime_ns))
+
+    toucher = threading.Thread(target=touch)
+    toucher.start()
     asked = house.popen("snapshot", "create", "web", "--json")
 
     def paused():
         return asked.poll() is not None or house.engine.client.state(container)["Paused"]
 
-    wait_for(paused, 30, "the pause", pause=0.002)
+    wait_for(paused, 60, "the pause", pause=0.002)
     kill(house, what)
+    over.set()
+    toucher.join()
     asked.communicate(timeout=120)
     assert assert_sound(house) == "second"
     after = house.ok("snapshot", "ls", "web")["snapshots"]

@@ -55,7 +55,9 @@ std::string render_snapshot(const json& snapshot) {
       {"workload", cell(snapshot, "workload")},
       {"state", cell(snapshot, "state")},
       {"consistency", cell(snapshot, "consistency")},
-      {"held for", human_ms(snapshot.value("hold_ms", std::int64_t{0}))},
+      {"held for", human_ms(snapshot.value("hold_ms", std::int64_t{0})) + ", " +
+                       cell(snapshot, "files_walked") + " entries looked at, " +
+                       bytes_cell(snapshot, "bytes_changed") + " put aside"},
       {"size", bytes_cell(snapshot, "bytes") + " in " + cell(snapshot, "files") + " files"},
       {"labels", labels_cell(snapshot)},
       {"created", cell(snapshot, "created_at")},
@@ -70,6 +72,21 @@ std::string render_snapshot(const json& snapshot) {
     rows.emplace_back("skipped", cell(volume, "target") + "  " + cell(volume, "reason"));
   }
   return facts(rows);
+}
+
+std::string render_forecast(const json& forecast) {
+  Table table({"TARGET", "ENTRIES", "TO READ"});
+  for (const json& volume : forecast.value("volumes", json::array())) {
+    table.row(
+        {cell(volume, "target"), cell(volume, "entries"), bytes_cell(volume, "bytes_to_read")});
+  }
+  std::string out = table.text();
+  for (const json& volume : forecast.value("skipped", json::array())) {
+    out += "skipped: " + cell(volume, "target") + "  " + cell(volume, "reason") + "\n";
+  }
+  return out + "the workload would be held for about " +
+         human_ms(forecast.value("expected_hold_ms", std::int64_t{0})) + " (at most " +
+         human_ms(forecast.value("max_hold_ms", std::int64_t{0})) + ")\n";
 }
 
 std::string render_plan(const json& plan) {
@@ -259,14 +276,35 @@ void add_create(CLI::App& noun, Cli& cli) {
   struct CreateOptions {
     std::string workload;
     std::string consistency = "paused";
+    std::string max_hold;
+    std::string pre;
+    std::string post;
     std::vector<std::string> labels;
+    bool dry_run = false;
     bool wait = false;
+
+    [[nodiscard]] json body() const {
+      json labels_of = json::object();
+      for (const std::string& label : labels) {
+        const std::size_t equals = label.find('=');
+        labels_of[label.substr(0, equals)] = label.substr(equals + 1);
+      }
+      json out{{"consistency", consistency}, {"labels", labels_of}, {"wait", wait}};
+      if (!max_hold.empty()) out["max_hold"] = max_hold;
+      if (!pre.empty()) out["pre"] = pre;
+      if (!post.empty()) out["post"] = post;
+      return out;
+    }
   };
   auto options = std::make_shared<CreateOptions>();
   CLI::App* verb = noun.add_subcommand("create", "Capture a workload's volumes");
   verb->add_option("workload", options->workload, "name or id")->required();
-  verb->add_option("--consistency", options->consistency, "paused (default) or stopped")
-      ->check(CLI::IsMember({"paused", "stopped"}));
+  verb->add_option("--consistency", options->consistency, "paused (default), stopped or live")
+      ->check(CLI::IsMember({"paused", "stopped", "live"}));
+  verb->add_option("--max-hold", options->max_hold, "how long the workload may be held: 5s, 2m");
+  verb->add_option("--pre", options->pre, "command in the workload's container before the cut");
+  verb->add_option("--post", options->post, "command after it; run whatever happens");
+  verb->add_flag("--dry-run", options->dry_run, "only say what would happen");
   verb->add_option("--label", options->labels, "KEY=VALUE; may be repeated")
       ->allow_extra_args(false)
       ->check([](const std::string& text) {
@@ -277,17 +315,13 @@ void add_create(CLI::App& noun, Cli& cli) {
   verb->add_flag("--wait", options->wait, "wait while somebody else holds the workload");
   verb->callback([&cli, options] {
     cli.action = [options](const Cli& c) {
-      json labels = json::object();
-      for (const std::string& label : options->labels) {
-        const std::size_t equals = label.find('=');
-        labels[label.substr(0, equals)] = label.substr(equals + 1);
+      const std::string path = snapshots_path(options->workload);
+      if (options->dry_run) {
+        return run(c,
+                   {.method = "POST", .target = path + "?dryRun=1", .body = dump(options->body())},
+                   render_forecast);
       }
-      return run_long(c,
-                      {.method = "POST",
-                       .target = snapshots_path(options->workload),
-                       .body = dump({{"consistency", options->consistency},
-                                     {"labels", labels},
-                                     {"wait", options->wait}})},
+      return run_long(c, {.method = "POST", .target = path, .body = dump(options->body())},
                       "snapshot " + options->workload, render_snapshot);
     };
   });

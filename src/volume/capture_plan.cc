@@ -1,0 +1,88 @@
+#include "volume/capture_plan.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace cairn::volume {
+
+namespace {
+
+catalog::SkippedVolume skipped(const DeclaredVolume& volume, std::string code, std::string reason) {
+  return {volume.target, std::string(scope_name(volume.scope)), std::move(code), std::move(reason)};
+}
+
+// Why a volume that resolved cannot be read, or its open root.
+Result<std::optional<os::Dir>> open_root(const ResolvedVolume& volume) {
+  auto place = open_place(volume);
+  if (!place.ok()) {
+    if (place.error().code() == Code::kNotFound) return std::optional<os::Dir>();
+    return place.error();
+  }
+  TRY_ASSIGN(const std::optional<os::Stat> root, place->parent.find(place->name));
+  if (!root) return std::optional<os::Dir>();
+  TRY_ASSIGN(os::Dir dir, place->parent.open_dir(place->name));
+  return std::optional<os::Dir>(std::move(dir));
+}
+
+// What the image declares as VOLUME and the workload does not: anonymous volumes, never captured.
+Status add_undeclared(Core& core,
+                      const catalog::Workload& workload,
+                      const std::vector<DeclaredVolume>& declared,
+                      CapturePlan& plan) {
+  TRY_ASSIGN(const std::optional<catalog::Release> release,
+             core.catalog.releases().current(workload.id));
+  if (!release) return {};
+  const auto image = core.engine.find_image(release->image_id);
+  if (!image.ok() || !image->has_value()) return {};
+  for (const std::string& target : (*image)->volumes) {
+    if (std::ranges::find(declared, target, &DeclaredVolume::target) != declared.end()) continue;
+    plan.skipped.push_back({target, "", "undeclared",
+                            "the image declares this VOLUME and the workload's config does not, "
+                            "so its data is in an anonymous volume"});
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<CapturePlan> plan_capture(Core& core, const catalog::Workload& workload) {
+  CapturePlan plan;
+  TRY_ASSIGN(const std::vector<DeclaredVolume> declared, declared_volumes(core, workload));
+  TRY_ASSIGN(const PlaceSettings settings, read_place_settings(core));
+  TRY_ASSIGN(const Resolution resolution,
+             resolve_volumes(core.catalog, settings, workload.id, declared));
+  int index = 0;
+  for (const DeclaredVolume& one : declared) {
+    const auto reason = std::ranges::find(resolution.reasons, one.target, &Reason::target);
+    if (one.scope == Scope::kEphemeral) {
+      plan.skipped.push_back(
+          skipped(one, "ephemeral", "an ephemeral volume holds no data to capture"));
+      continue;
+    }
+    if (!is_capturable(one.scope)) {
+      plan.skipped.push_back(
+          skipped(one, "unsupported_scope",
+                  "scope " + std::string(scope_name(one.scope)) + " cannot be captured yet"));
+      continue;
+    }
+    if (reason != resolution.reasons.end()) {
+      plan.skipped.push_back(skipped(one, "unresolved", reason->detail));
+      continue;
+    }
+    const auto volume = std::ranges::find(resolution.volumes, one.target, &ResolvedVolume::target);
+    CHECK(volume != resolution.volumes.end());
+    auto root = open_root(*volume);
+    if (!root.ok()) {
+      plan.skipped.push_back(skipped(one, "unresolved", root.error().message()));
+    } else if (!root->has_value()) {
+      plan.skipped.push_back(skipped(one, "no_data", "there is no data on disk yet"));
+    } else {
+      plan.roots.push_back({index++, *volume, std::move(**root)});
+    }
+  }
+  TRY(add_undeclared(core, workload, declared, plan));
+  return plan;
+}
+
+}  // namespace cairn::volume
