@@ -117,7 +117,7 @@ Status Cutter::cut_root(const ArchiveRoot& given) {
   TRY_ASSIGN(ScanRoot root, ScanRoot::open(given.index, *given.dir));
   session_.roots.push_back(std::move(root));
   root_ = &session_.roots.back();
-  TRY_ASSIGN(std::unique_ptr<Spool> spool, Spool::create(*given.dir));
+  TRY_ASSIGN(std::unique_ptr<Spool> spool, Spool::create(*given.dir, *session_.scratch));
   session_.spools.push_back(std::move(spool));
   spool_ = session_.spools.back().get();
   TRY(walk(*given.dir, "", root_->id, 0));

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/clock.h"
 #include "codec/chunker.h"
@@ -26,9 +27,12 @@ Status check_deadline(std::int64_t deadline_ms) {
                "one");
 }
 
-Result<std::unique_ptr<Spool>> Spool::create(const os::Dir& root) {
-  TRY_ASSIGN(os::Fd file, root.open_file(".", __O_TMPFILE | O_DIRECTORY | O_RDWR, 0600));
-  return std::unique_ptr<Spool>(new Spool(std::move(file)));
+Result<std::unique_ptr<Spool>> Spool::create(const os::Dir& root, const os::Dir& scratch) {
+  constexpr int kFlags = __O_TMPFILE | O_DIRECTORY | O_RDWR;
+  auto file = root.open_file(".", kFlags, 0600);
+  if (!file.ok() && file.error().os_errno() == EROFS) file = scratch.open_file(".", kFlags, 0600);
+  if (!file.ok()) return file.error().with_context("make room for what changes");
+  return std::unique_ptr<Spool>(new Spool(std::move(*file)));
 }
 
 Result<Spool::Added> Spool::add(const os::Fd& file,

@@ -27,8 +27,9 @@ struct SpooledFile {
 // time; after the cut, several may read.
 class Spool {
  public:
-  // In the volume's root; makes nothing that can be seen there.
-  static Result<std::unique_ptr<Spool>> create(const os::Dir& root);
+  // In the volume's root, where it makes nothing that can be seen; in scratch where the volume is
+  // read-only: then only what is unsettled is copied.
+  static Result<std::unique_ptr<Spool>> create(const os::Dir& root, const os::Dir& scratch);
 
   struct Added {
     SpooledFile file;
