@@ -174,8 +174,8 @@ void Tracer::on_call_entry(Thread& thread) {
   if (get_registers(thread.tid, registers)) {
     spec = find_call(static_cast<long>(registers.orig_rax));
   }
-  if (spec == nullptr || (spec->shape == Shape::kOpenat2 &&
-                          !opens_to_change(thread.tid, arguments_of(registers)))) {
+  if (spec == nullptr ||
+      (spec->shape == Shape::kOpenat2 && !opens_to_change(thread.tid, arguments_of(registers)))) {
     return resume(thread, PTRACE_CONT, 0);
   }
   const std::uint64_t restart_ip = std::exchange(thread.restart_ip, 0);
