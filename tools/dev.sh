@@ -5,6 +5,8 @@ jobs=$(nproc)
 lock=build/.lock
 # What another checkout on this machine compiled from the same text is taken over.
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+# Without these nothing that includes a precompiled header would ever come from the cache.
+export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 # Where threads meet; the rest is looked at by ASan and UBSan.
 tsan_tests=(cairn_parallel_test cairn_catalog_test cairn_net_test cairn_docker_test cairn_repository_test)
 
@@ -46,6 +48,7 @@ configure() {
     seeded) args=("${gcc[@]}" -DCAIRN_SEEDED_BUGS=ON) ;;
     asan) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
     tsan) args=("${clang[@]}" -DCAIRN_SANITIZE=thread) ;;
+    lint) args=("${clang[@]}" -DCAIRN_PCH=OFF) ;;  # never built: clang-tidy takes its flags from it
     *) die "unknown kind of build: $kind" ;;
   esac
   [ -f "build/$kind/build.ninja" ] && return 0
@@ -118,7 +121,7 @@ pytest_suite() {
   log="build/log/pytest_$name.log"
   say "pytest $name"
   local status=0
-  (cd tests && timeout "${CAIRN_PYTEST_TIMEOUT:-1500}" /usr/bin/python3 -m pytest -q -rfE --durations=8 "$@") >"$log" 2>&1 || status=$?
+  (cd tests && timeout "${CAIRN_PYTEST_TIMEOUT:-2400}" /usr/bin/python3 -m pytest -q -rfE --durations=8 "$@") >"$log" 2>&1 || status=$?
   count=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
   passed=$((passed + count))
   tail -25 "$log"
@@ -160,7 +163,7 @@ verb_build() {
 verb_lint() {
   install_missing
   mkdir -p build
-  configure asan  # clang-tidy takes its flags from this build
+  configure lint
   suite lint/tree /usr/bin/python3 tools/check_tree.py
   suite lint/floors /usr/bin/python3 tools/check_layers.py
   suite lint/limits /usr/bin/python3 tools/check_limits.py
@@ -184,10 +187,11 @@ verb_test() {
   CAIRN_NESTED=1 verb_lint
   build_quietly release
   gtest_suites release
-  pytest_suite contract contract
-  pytest_suite functional functional
+  # These mostly wait, for containers and for health: more of them at once than there are processors.
+  pytest_suite contract -n "$((jobs + 1))" contract
+  pytest_suite functional -n "$((jobs + 1))" functional
   build_quietly seeded cairnd cairn
-  # A sample that is the same in every run of one commit; ./dev soak takes all calls.
+  # The crashes inside recoveries are the same in every run of one commit; ./dev soak takes all.
   CAIRN_CRASH_SEED=${CAIRN_CRASH_SEED:-20261123} pytest_suite crash crash
   build_quietly asan unit_tests
   gtest_suites asan

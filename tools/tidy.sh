@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 kept=build/tidy
 mkdir -p "$kept"
-[ -f build/asan/compile_commands.json ] || { echo "configure first: ./dev build asan"; exit 1; }
+[ -f build/lint/compile_commands.json ] || { echo "configure first: ./dev lint --no-tidy"; exit 1; }
 
 stamp_of() { # the file, all headers of the tree, and the rules
   { cat "$1" .clang-tidy; git ls-files -s 'src/*.h'; } | sha256sum | cut -d' ' -f1
@@ -21,5 +21,5 @@ done
 echo "clang-tidy: ${#wanted[@]} of ${#files[@]} files"
 [ ${#wanted[@]} -eq 0 ] && exit 0
 printf '%s\n' "${wanted[@]}" | xargs -P "$(nproc)" -n 1 sh -c \
-  'clang-tidy-19 -p build/asan --quiet "$0" 2>/dev/null || { echo "$0: clang-tidy has complaints"; exit 255; }'
+  'clang-tidy-19 -p build/lint --quiet "$0" 2>/dev/null || { echo "$0: clang-tidy has complaints"; exit 255; }'
 for file in "${wanted[@]}"; do : >"$kept/$(stamp_of "$file")"; done

@@ -255,23 +255,10 @@ Status Dir::publish_file(const std::string& name, ByteView content, std::uint32_
   if (!seeded(Bug::kPublishSkipsFileSync)) TRY_CONTEXT(sync_data(file), name);
   TRY(link_file(file, name));
   if (seeded(Bug::kPublishSkipsDirectorySync)) return {};
-  return sync();
-}
-
-Status Dir::replace_file(const std::string& name, ByteView content, std::uint32_t mode) const {
-  TRY(check_component(name));
-  const std::string staged = ".new." + name;
-  // A staging name is ours alone; what a crash left there is garbage.
-  const Status cleared = remove_file(staged);
-  if (!cleared.ok() && cleared.error().code() != Code::kNotFound) return cleared;
-  TRY_ASSIGN(const Fd file, open_file(".", __O_TMPFILE | O_DIRECTORY | O_WRONLY, mode));
-  TRY_CONTEXT(write_all(file, content), name);
-  if (!seeded(Bug::kReplaceSkipsFileSync)) TRY_CONTEXT(sync_data(file), name);
-  TRY(link_file(file, staged));
-  if (::renameat(fd_.get(), staged.c_str(), fd_.get(), name.c_str()) != 0) {
-    return path_error("replace", name, errno);
-  }
-  return sync();
+  Status synced = sync();
+  // A name that may not last is taken back, or others would go by what was never promised.
+  if (!synced.ok()) (void)remove_file(name).ok();
+  return synced;
 }
 
 Status Dir::remove_file(const std::string& name) const {

@@ -90,8 +90,6 @@ class Dir {
   // Makes an invisible file, durable under its name after commit: O_TMPFILE, write, fdatasync,
   // linkat, fsync of the directory. kExists where the name is taken; nothing is left on failure.
   Status publish_file(const std::string& name, ByteView content, std::uint32_t mode) const;
-  // The same, and takes the place of an older file of that name in one step.
-  Status replace_file(const std::string& name, ByteView content, std::uint32_t mode) const;
 
   Status remove_file(const std::string& name) const;
   Status remove_dir(const std::string& name) const;

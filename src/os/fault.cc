@@ -10,8 +10,6 @@ std::string_view bug_name(Bug bug) {
       return "publish_skips_file_sync";
     case Bug::kPublishSkipsDirectorySync:
       return "publish_skips_directory_sync";
-    case Bug::kReplaceSkipsFileSync:
-      return "replace_skips_file_sync";
     case Bug::kJournalSkipsSync:
       return "journal_skips_sync";
     case Bug::kJournalStateAfterEffect:

@@ -10,7 +10,6 @@ namespace cairn::os {
 enum class Bug {
   kPublishSkipsFileSync,
   kPublishSkipsDirectorySync,
-  kReplaceSkipsFileSync,
   kJournalSkipsSync,
   kJournalStateAfterEffect,
   kStageSkipsSync,

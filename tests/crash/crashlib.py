@@ -374,27 +374,15 @@ def for_each_call(scenario, modes=("kill", "ENOSPC", "EIO", "short"), recover=No
     return loop.report
 
 
-def sample_calls(scenario, modes, budget_s, seed=None, recovery_share=0.25, at_least=3):
-    """Random cases until the time is over: a mode, a call, and after some of the kills a kill inside
-    the recovery. Modes may be repeated to weigh them. at_least so many cases are run in any case."""
+def sample_kills(scenario, budget_s, seed=None, at_least=3):
+    """Kills at random calls until the time is over, at_least so many in any case; a Report."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     rng = random.Random(f"{seed}/{type(scenario).__name__}")
     loop = _Loop(scenario, scenario.recover, scenario.check, Report(seed), rng, None, False)
     end = time.monotonic() + budget_s
     base = loop.count()
-    while time.monotonic() < end or sum(loop.report.counts.values()) + loop.report.inside < at_least:
-        mode = rng.choice(modes)
-        # A send that fails under a peer that lives waits for an answer that cannot come.
-        numbers = [call["n"] for call in base.calls
-                   if (mode != "short" or call["kind"] in SHORTENED_KINDS)
-                   and (mode.startswith("kill") or not call["call"].startswith("send"))]
-        injection = Injection(mode, rng.choice(numbers))
-        if mode == "kill" and rng.random() < recovery_share:
-            # How long a recovery is differs; a number beyond its end crashes nothing, which is rare.
-            inner = rng.randint(1, max(1, loop.count_recovery(injection)))
-            loop.case(injection, Injection("kill", inner))
-        else:
-            loop.case(injection)
+    while time.monotonic() < end or sum(loop.report.counts.values()) < at_least:
+        loop.case(Injection("kill", rng.choice(base.calls)["n"]))
     print(loop.report, flush=True)
     return loop.report
 

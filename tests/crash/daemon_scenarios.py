@@ -149,7 +149,7 @@ class Operation(DaemonScenario):
         assert answer.returncode == 0, f"undisturbed, it failed: {answer.stdout}{answer.stderr}"
 
     def cleanup(self, state):
-        self.world.end()
+        self.world.rest()
 
 
 class Capture(Operation):
@@ -339,6 +339,10 @@ class RedeployOverlap(Redeploy):
 
 class RedeployFailing(Redeploy):
     config = {"command": ["sh", "-c", "exit 3"]}
+
+    def before(self):
+        super().before()
+        self.ok("system", "settings", "set", "health_timeout_s", "1")  # waited for in every round
 
     def check_undisturbed(self, answer):
         assert answer.returncode == 1, f"{answer.stdout}"

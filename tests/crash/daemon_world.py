@@ -122,24 +122,35 @@ class World:
 
     def reset(self):
         """Everything as it was made; the engine and its containers run, no daemon does."""
-        self.end()
-        for path in self._engine_parts():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        copy(list((self._saved / "engine").iterdir()), self.engine.data_root)
+        self.rest()
+        saved, alive = self._saved / "engine", self.engine.daemon.alive()
+        if alive:
+            self.engine.reset()  # containers hold the volumes
+        else:
+            self.engine.kill(containers=True)
+            for path in self._engine_parts():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            copy(list(saved.iterdir()), self.engine.data_root)
         if self.disk:
             self.disk.rewind()
         else:
-            for path in (self.data, self.shared):
-                shutil.rmtree(path, ignore_errors=True)
+            remove([self.data, self.shared])
             copy([self._saved / "data", self._saved / "shared"], self.root)
         self.cairn.socket.unlink(missing_ok=True)
-        self.engine.start()
+        if alive:
+            self.engine.rewind(saved)
+        else:
+            self.engine.start()
 
-    def end(self):
-        """No daemon, no engine, no containers."""
+    def rest(self):
+        """No daemon and nothing that outlives one: between two rounds."""
         if self.cairn.alive():
             self.cairn.kill()
         self.end_watchers()
+
+    def end(self):
+        """No daemon, no engine, no containers."""
+        self.rest()
         if self.engine.daemon and (self.engine.daemon.alive() or self.engine.container_pids()):
             self.engine.kill(containers=True)
 
@@ -234,6 +245,10 @@ def command_of(pid):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def remove(paths):
+    subprocess.run(["rm", "-rf", "--", *map(str, paths)], check=True)
 
 
 def copy(sources, target):

@@ -174,7 +174,10 @@ void Tracer::on_call_entry(Thread& thread) {
   if (get_registers(thread.tid, registers)) {
     spec = find_call(static_cast<long>(registers.orig_rax));
   }
-  if (spec == nullptr) return resume(thread, PTRACE_CONT, 0);
+  if (spec == nullptr ||
+      (spec->shape == Shape::kOpenat2 && !opens_to_change(thread.tid, arguments_of(registers)))) {
+    return resume(thread, PTRACE_CONT, 0);
+  }
   const std::uint64_t restart_ip = std::exchange(thread.restart_ip, 0);
   if (restart_ip == registers.rip && thread.call.spec == spec &&
       thread.call.args == arguments_of(registers)) {
@@ -188,6 +191,7 @@ void Tracer::on_call_entry(Thread& thread) {
   if (decision.number == 0 && !thread.recorded.wanted) return resume(thread, PTRACE_CONT, 0);
 
   thread.number = decision.number;
+  thread.grows = decision.number != 0 && needs_space(thread.tid, thread.call);
   thread.injected.clear();
   thread.in_call = true;
   if (decision.plan.action == Action::kKill && !decision.plan.after) {
@@ -216,9 +220,7 @@ void Tracer::inject(Thread& thread, const Decision& decision, user_regs_struct& 
     case Action::kNone:
       break;
   }
-  if (decision.disk_full && needs_space(thread.tid, thread.call)) {
-    fail_call(thread, registers, ENOSPC);
-  }
+  if (decision.disk_full && thread.grows) fail_call(thread, registers, ENOSPC);
 }
 
 // The call is skipped (number -1) and its result is the error.
@@ -403,6 +405,7 @@ void Tracer::log_call(const Thread& thread, const std::int64_t* result) {
   if (call.target == Target::kSocket) line.field("socket", 1);
   if (call.flags != 0) line.field("flags", static_cast<std::int64_t>(call.flags));
   if (call.length >= 0) line.field("len", call.length);
+  if (thread.grows) line.field("grows", 1);
   if (result != nullptr)
     line.field("result", *result);
   else

@@ -58,6 +58,7 @@ class Tracer {
     bool stopped = false;  // in a ptrace stop right now
     bool in_call = false;  // resumed towards the exit of `call`
     bool kill_after = false;
+    bool grows = false;    // the call needs space that a full disk has not
     bool changed = false;  // `saved` holds the registers to put back at the exit
     std::uint64_t number = 0;
     std::uint64_t restart_ip = 0;  // the call interrupted there will be entered again

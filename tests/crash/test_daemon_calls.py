@@ -1,9 +1,9 @@
-"""cairnd, disturbed at calls that change state, one operation after the other: it is killed there, a
-call fails or is cut short, the disk is full from there on; and the recovery after a kill is killed too.
+"""cairnd, disturbed at every call that changes state, one operation after the other: it is killed there,
+a call fails or is cut short, the disk is full from there on. choose.py says what applies to which call;
+CAIRN_SOAK=1 takes every call in every mode.
 
-Which calls: a sample, whose seed is printed, within a time for each operation. CAIRN_SOAK=1 takes all
-of them, and CAIRN_CRASH_INSIDE kills inside a recovery; CAIRN_CRASH_SEED repeats a sample;
-CAIRN_CRASH_BUDGET_S is the time for each operation.
+Some of the recoveries after a kill are killed, too: a sample, whose seed is printed; CAIRN_CRASH_SEED
+repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all.
 """
 
 import os
@@ -11,31 +11,70 @@ import random
 
 import pytest
 
-from crashlib import for_each_call, sample_calls
+from choose import choose
+from daemon_pool import Case, Pool
 from daemon_scenarios import OPERATIONS
-from daemon_world import World
 
 SOAK = os.environ.get("CAIRN_SOAK") == "1"
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
-BUDGET_S = float(os.environ.get("CAIRN_CRASH_BUDGET_S", "12"))
-INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "500"))
-FAULTS = ("kill", "full", "ENOSPC", "EIO", "short")
+WORKERS = int(os.environ.get("CAIRN_CRASH_WORKERS", 2 * len(os.sched_getaffinity(0))))
+INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "24"))
+INSIDE_A_RECOVERY = 3  # so many of the same one
 
 
 @pytest.fixture(scope="module")
-def world():
-    with World() as made:
+def pool(tmp_path_factory):
+    with Pool(WORKERS, tmp_path_factory.mktemp("workers")) as made:
         yield made
 
 
+class Tally:
+    """Plays cases, counts them, keeps what failed."""
+
+    def __init__(self, pool):
+        self.pool, self.counts, self.failures, self.missed = pool, {}, [], 0
+
+    def play(self, cases):
+        played = []
+        for case in self.pool.run(cases):
+            name = "inside" if case.inside > 0 else case.mode
+            self.counts[name] = self.counts.get(name, 0) + 1
+            self.missed += not case.fired
+            if case.error:
+                self.failures.append(f"daemon_pool.py {case}: {case.error}")
+            played.append(case)
+        return played
+
+    def __str__(self):
+        return " ".join(f"{name}={count}" for name, count in self.counts.items())
+
+
+def beyond_the_end(tally, name, count):
+    """A run may make more calls than the counted one: goes on until one ends undisturbed."""
+    while tally.play([Case(name, "kill", count + 1)])[0].fired:
+        count += 1
+
+
+def inside_recoveries(tally, rng, name, kills):
+    """Kills in recoveries, whose calls are counted first."""
+    chosen = kills if SOAK else rng.sample(kills, min(len(kills), -(-INSIDE // INSIDE_A_RECOVERY)))
+    cases = []
+    for counted in tally.play([Case(name, "kill", at, -1) for at in chosen]):
+        numbers = range(1, counted.recovery_calls + 1)
+        if not SOAK:
+            numbers = rng.sample(numbers, min(len(numbers), INSIDE_A_RECOVERY))
+        cases += [Case(name, "kill", counted.at, inside) for inside in numbers]
+    tally.play(cases)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_survives(world, name, tmp_path):
-    with open(tmp_path / "daemon.log", "ab") as log:
-        scenario = OPERATIONS[name](world, log)
-        if SOAK:
-            report = for_each_call(scenario, FAULTS, recovery_crashes=INSIDE, seed=SEED)
-        else:
-            report = sample_calls(scenario, (*FAULTS, "kill", "kill"), BUDGET_S, seed=SEED)
-    if not report.ok:
-        print((tmp_path / "daemon.log").read_text(errors="replace")[-4000:])
-    report.require_ok()
+def test_every_operation_survives(pool, name):
+    calls = pool.count(name)
+    chosen, left = choose(calls, whole=SOAK)
+    tally = Tally(pool)
+    tally.play([Case(name, mode, at) for mode, at in chosen])
+    beyond_the_end(tally, name, len(calls))
+    inside_recoveries(tally, random.Random(f"{SEED}/{name}"), name, [at for mode, at in chosen if mode == "kill"])
+    print(f"{name}: {len(calls)} calls, {left} repetitions left to the soak; cases {tally}; "
+          f"{tally.missed} ended before their call; seed {SEED}")
+    assert not tally.failures, f"seed {SEED}, {len(tally.failures)} failures:\n" + "\n".join(tally.failures[:10])

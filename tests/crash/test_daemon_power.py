@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from crashlib import sample_calls, wait_until
+from crashlib import sample_kills, wait_until
 from daemon_checks import Wreck
 from daemon_scenarios import OPERATIONS, Capture, RemoveSnapshot
 from daemon_world import World
@@ -60,8 +60,7 @@ def disk_world(request):
 def test_power_is_lost(disk_world, name, tmp_path):
     with open(tmp_path / "daemon.log", "ab") as log:
         scenario = power_cut(OPERATIONS[name])(disk_world, log)
-        report = sample_calls(scenario, ("kill",), BUDGET_S if name == "Restore" else BUDGET_S / 2, seed=SEED,
-                              recovery_share=0)
+        report = sample_kills(scenario, BUDGET_S if name == "Restore" else BUDGET_S / 2, seed=SEED)
     report.require_ok()
 
 

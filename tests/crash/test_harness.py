@@ -93,6 +93,17 @@ while True:
 """
 
 
+def test_openat2_counts_where_it_may_change_something(tmp_path):
+    (tmp_path / "there").write_text("x")
+    script = "import ctypes, struct; c = ctypes.CDLL(None)\n" \
+             "for name, flags, mode in ((b'there', 0, 0), (b'.', 0o200000, 0), (b'new', 0o101, 0o600), " \
+             "(b'there', 0o1001, 0), (b'.', 0o20200002, 0o600)):\n" \
+             "    assert c.syscall(437, -100, name, struct.pack('QQQ', flags, mode, 0), 24) >= 0"
+    calls = run_traced([sys.executable, "-c", script], cwd=tmp_path, only=[tmp_path]).calls
+    assert [(call["call"], call["flags"], call.get("grows", 0)) for call in calls] == \
+        [("openat2", 0o101, 1), ("openat2", 0o1001, 0), ("openat2", 0o20200002, 1)]
+
+
 def test_one_counter_over_threads_and_spawned_children(tmp_path):
     argv = [sys.executable, "-c", THREADS]
     assert count_calls(argv, cwd=tmp_path, only=[tmp_path]) == 480

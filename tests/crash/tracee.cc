@@ -315,6 +315,13 @@ pid_t session_of(pid_t pid) {
   return std::sscanf(rest, " %c %d %d %d", &state, &parent, &group, &session) == 4 ? session : 0;
 }
 
+bool opens_to_change(pid_t tid, const Arguments& args) {
+  constexpr std::uint64_t kChanging = O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
+  open_how how{};
+  read_memory(tid, args[2], &how, std::min<std::size_t>(args[3], sizeof how));
+  return (how.flags & kChanging) != 0;
+}
+
 Call decode_call(pid_t tid, const CallSpec& spec, const Arguments& args) {
   Call call;
   call.spec = &spec;

@@ -63,6 +63,9 @@ struct Call {
   std::uint64_t mode = 0;    // of open
 };
 
+// Whether an openat2 may create or cut a file. The filter cannot tell: its flags are in memory.
+bool opens_to_change(pid_t tid, const Arguments& args);
+
 Call decode_call(pid_t tid, const CallSpec& spec, const Arguments& args);
 
 }  // namespace cairn::crash

@@ -90,6 +90,7 @@ class Api:
         self.on("GET", "/fake/faults", lambda r: Answer(200, engine.faults.rules))
         self.on("DELETE", "/fake/faults", lambda r: engine.faults.clear() or Answer(204))
         self.on("POST", "/fake/reset", lambda r: engine.reset() or Answer(204))
+        self.on("POST", "/fake/rewind", lambda r: engine.rewind(r.json()["saved"]) or Answer(204))
         self.on("GET", "/fake/calls", lambda r: Answer(200, list(engine.faults.calls)))
 
     def info(self):

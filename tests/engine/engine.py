@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -47,9 +48,14 @@ class Engine:
         self.event_arrived = threading.Condition()
         self.faults = Faults(root)
         self.images = Images(root)
-        self.networks = Networks(root)
-        self.volumes = Volumes(root, self.volume_users)
         self.execs = Execs(self)
+        self._load()
+        self.spawner = SpawnClient(root, self.on_exit, owner)
+
+    def _load(self):
+        """What is on disk, but for images."""
+        self.networks = Networks(self.root)
+        self.volumes = Volumes(self.root, self.volume_users)
         self.all = {}
         for ident in sorted(os.listdir(self.containers_dir)):
             record = load(os.path.join(self.containers_dir, ident, "container.json"), None)
@@ -57,7 +63,6 @@ class Engine:
                 self.all[ident] = Container(self, record)
             else:
                 shutil.rmtree(os.path.join(self.containers_dir, ident), ignore_errors=True)
-        self.spawner = SpawnClient(root, self.on_exit, owner)
 
     def on_exit(self, key, pid, code):
         if key.startswith("exec-"):
@@ -95,6 +100,19 @@ class Engine:
             if network["Name"] not in ("bridge", "host", "none"):
                 self.networks.remove(network["Id"], False)
         self.faults.calls.clear()
+
+    def rewind(self, saved):
+        """Everything but images as it was in the directory `saved`, a copy of the root that was made
+        while no engine ran; what the restart policies ask for runs. A fresh engine on a copy is the
+        same and takes a third of a second."""
+        self.reset()
+        for name in os.listdir(saved):
+            target = os.path.join(self.root, name)
+            if os.path.isdir(target):
+                shutil.rmtree(target)
+        subprocess.run(["cp", "-a", "--", saved + "/.", self.root], check=True)
+        self._load()
+        self.recover()
 
     @staticmethod
     def _together(calls):

@@ -12,7 +12,8 @@ POST /fake/faults {"action","method","path","nth","status","message","seconds","
   method, path  a method ("" for any) and a regular expression that finds in the path
   nth      counted from now, 1 first; `times` calls in a row (default 1, 0 for all that follow)
 GET /fake/faults, DELETE /fake/faults, GET /fake/calls. ROOT/faults.json is read at start.
-POST /fake/reset removes everything but images.
+POST /fake/reset removes everything but images; POST /fake/rewind {"saved": DIR} then takes over a copy of
+the root that was made earlier.
 """
 
 import os

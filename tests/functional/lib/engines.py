@@ -264,6 +264,10 @@ class FakeDocker(_Engine):
         """Removes every container, volume, network, fault and recorded call; images stay."""
         self.client._check("reset", self.client.post("/fake/reset"), 204)
 
+    def rewind(self, saved) -> None:
+        """Everything but images as in a copy of the data root made while no engine ran."""
+        self.client._check("rewind", self.client.post("/fake/rewind", {"saved": str(saved)}), 204)
+
     def calls(self) -> list:
         """Every call so far, oldest first: {"method","path","status"}."""
         return self.client.get("/fake/calls").json()
