@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "repository/checker.h"
+#include "volume/archive_export.h"
 #include "volume/capture.h"
 #include "volume/core.h"
 #include "volume/fsck.h"
@@ -126,6 +127,10 @@ Result<catalog::SnapshotRow> Service::verify_snapshot(const catalog::SnapshotRow
   row.verified_ms = wall_ms();
   TRY(core.catalog.snapshots().update(row));
   return row;
+}
+
+Result<ArchiveSource> Service::export_archive(const catalog::SnapshotRow& snapshot) {
+  return open_export(state_->core, snapshot);
 }
 
 Result<RestorePlan> Service::plan_restore(const std::string& workload_id,

@@ -3,6 +3,7 @@
 // which is an operation's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "catalog/operations.h"
 #include "catalog/snapshots.h"
 #include "catalog/undos.h"
+#include "codec/gzip.h"
 #include "docker/engine.h"
 #include "parallel/keyed_lock.h"
 #include "repository/repository.h"
@@ -84,6 +86,10 @@ struct Finding {
   std::string detail;
 };
 
+// Gives an archive to the sink, piece by piece; kCancelled where stop was asked. After a failure
+// what has left is no whole archive: its end is missing. Call once, on any thread.
+using ArchiveSource = std::function<Status(const codec::ByteSink&, const std::stop_token&)>;
+
 struct ServiceParts {
   catalog::Catalog& catalog;
   catalog::Operations& operations;
@@ -115,6 +121,10 @@ class Service {
   // Reads every blob of it and sets verified_ms. kCorrupt where something is wrong.
   Result<catalog::SnapshotRow> verify_snapshot(const catalog::SnapshotRow& snapshot,
                                                catalog::OperationContext& context);
+
+  // --- archives --------------------------------------------------------------------------------
+  // The snapshot as a tar.gz, to be run once (volume/archive_export.h).
+  Result<ArchiveSource> export_archive(const catalog::SnapshotRow& snapshot);
 
   // --- restore and undo ------------------------------------------------------------------------
   // Pure: reads, changes nothing. Refusals are in the plan, not an error.
