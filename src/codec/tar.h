@@ -23,7 +23,13 @@ inline constexpr std::size_t kTarLinkBytesMax = 4095;
 inline constexpr std::size_t kTarXattrsMax = 1024;  // of one entry
 inline constexpr std::size_t kTarXattrNameBytesMax = 255;
 inline constexpr std::size_t kTarXattrBytesMax = std::size_t{64} << 10U;  // of one value
-inline constexpr std::uint64_t kTarFileBytesMax = std::uint64_t{16} << 40U;
+inline constexpr std::size_t kTarExtentsMax = std::size_t{1} << 20U;      // of one file with holes
+inline constexpr std::size_t kTarPaxBytesMax = std::size_t{8} << 20U;     // of one extended header
+inline constexpr std::size_t kTarGlobalsMax = 16;                         // global headers
+inline constexpr std::size_t kTarTailBytesMax = std::size_t{1} << 20U;    // zeros after the end
+inline constexpr std::uint64_t kTarEntriesMax = 4'000'000;
+inline constexpr std::uint64_t kTarFileBytesMax = std::uint64_t{1} << 40U;   // holes counted
+inline constexpr std::uint64_t kTarTotalBytesMax = std::uint64_t{1} << 40U;  // of all files
 
 enum class TarType { kFile, kDirectory, kSymlink, kHardLink, kFifo, kCharDevice, kBlockDevice };
 // "regular files", "symbolic links", ...: for counts in messages.
