@@ -34,6 +34,7 @@ Response restore_snapshot(Services& services, Request& request);
 
 // handlers_archives.cc
 Response download_snapshot(Services& services, Request& request);
+Response import_snapshot(Services& services, Request& request);
 
 // handlers_undos.cc
 Response list_undos(Services& services, Request& request);

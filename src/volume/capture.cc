@@ -11,6 +11,7 @@
 #include "os/fault.h"
 #include "repository/archiver.h"
 #include "volume/journal.h"
+#include "volume/manifest.h"
 #include "volume/pause.h"
 #include "volume/quiesce.h"
 
@@ -19,7 +20,6 @@ namespace cairn::volume {
 namespace {
 
 constexpr std::string_view kCapturing = "CAPTURING";
-constexpr int kManifestVersion = 1;
 
 catalog::SkippedVolume skipped(const DeclaredVolume& volume, std::string code, std::string reason) {
   return {volume.target, std::string(scope_name(volume.scope)), std::move(code), std::move(reason)};

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "volume/archive_import.h"
 #include "volume/capture.h"
 #include "volume/journal.h"
 #include "volume/restore.h"
@@ -74,6 +75,9 @@ Status Recovery::run() {
   const bool engine_up = core_.engine.ping().ok();
   if (const Status removed = remove_trials(core_); !removed.ok()) {
     log::warn("scratch directories of plans: {}", removed.error().message());
+  }
+  if (const Status removed = remove_imports(core_); !removed.ok()) {
+    log::warn("staging of imports: {}", removed.error().message());
   }
   std::vector<std::string> storing;
   for (const std::string& operation : operations) {

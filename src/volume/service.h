@@ -56,6 +56,15 @@ struct PlannedVolume {
   std::uint64_t bytes = 0;
   std::uint64_t entries = 0;
 };
+// What an imported archive may hold beside directories and regular files of root's.
+struct ImportOptions {
+  bool allow_links = false;
+  bool allow_owners = false;  // setuid and setgid too
+  bool allow_xattrs = false;
+  bool skip_fifos = false;  // left out with a warning; never imported
+  bool skip_devices = false;
+};
+
 struct RestorePlan {
   std::string workload_id;
   std::string snapshot_id;
@@ -125,6 +134,12 @@ class Service {
   // --- archives --------------------------------------------------------------------------------
   // The snapshot as a tar.gz, to be run once (volume/archive_export.h).
   Result<ArchiveSource> export_archive(const catalog::SnapshotRow& snapshot);
+  // Stores an archive as a snapshot of the workload, which it does not touch
+  // (volume/archive_import.h).
+  Result<catalog::SnapshotRow> import_archive(const std::string& workload_id,
+                                              const os::Fd& archive,
+                                              const ImportOptions& options,
+                                              catalog::OperationContext& context);
 
   // --- restore and undo ------------------------------------------------------------------------
   // Pure: reads, changes nothing. Refusals are in the plan, not an error.

@@ -9,6 +9,7 @@
 
 #include "apps/cairn/cli.h"
 #include "apps/cairn/output.h"
+#include "net/http.h"
 #include "os/dir.h"
 #include "os/file.h"
 
@@ -130,6 +131,75 @@ Exit download(const Cli& cli, const DownloadOptions& options) {
   });
 }
 
+struct ImportOptions {
+  std::string workload;
+  std::string file;
+  std::vector<std::string> allow;
+  std::vector<std::string> skip;
+};
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ",") + net::url_encode(word);
+  return out;
+}
+
+Exit import_file(const Cli& cli, const ImportOptions& options) {
+  const std::filesystem::path absolute = std::filesystem::absolute(options.file).lexically_normal();
+  const auto open = [&]() -> Result<std::pair<os::Fd, os::Stat>> {
+    TRY_ASSIGN(const os::Dir dir, os::Dir::open(absolute.parent_path().string()));
+    TRY_ASSIGN(os::Fd file, dir.open_file(absolute.filename().string(), O_RDONLY | O_NONBLOCK));
+    TRY_ASSIGN(const os::Stat stat, os::stat_fd(file));
+    if (stat.type != os::FileType::kRegular) {
+      return Error(Code::kInvalid, options.file + " is not a regular file");
+    }
+    return std::pair(std::move(file), stat);
+  };
+  auto opened = open();
+  if (!opened.ok()) return fail(cli, Problem(opened.error()));
+  const auto file = std::make_shared<os::Fd>(std::move(opened->first));
+  std::uint64_t offset = 0;
+  net::Request::Source source{
+      .size_bytes = opened->second.size_bytes,
+      .read = [file, offset](std::span<std::byte> buffer) mutable -> Result<std::size_t> {
+        TRY_ASSIGN(const std::size_t size, os::read_at(*file, buffer, offset));
+        offset += size;
+        return size;
+      }};
+  return run_long(cli,
+                  {.method = "POST",
+                   .target = path_of("/api/workloads", {options.workload}) +
+                             "/snapshots/import?allow=" + joined(options.allow) +
+                             "&skip=" + joined(options.skip),
+                   .content_type = "application/octet-stream",
+                   .source = std::move(source)},
+                  "import into " + options.workload, [](const json& snapshot) {
+                    return cell(snapshot, "id") + ": " +
+                           human_bytes(snapshot.value("bytes", std::uint64_t{0})) + " in " +
+                           cell(snapshot, "files") + " files imported; nothing is restored yet\n";
+                  });
+}
+
+void add_import(CLI::App& noun, Cli& cli) {
+  auto options = std::make_shared<ImportOptions>();
+  CLI::App* verb = noun.add_subcommand("import", "Store an archive as a snapshot of a workload");
+  verb->add_option("workload", options->workload, "name or id")->required();
+  verb->add_option("file", options->file, "a tar: plain, or compressed by gzip or zstd")
+      ->required();
+  verb->add_option("--allow", options->allow,
+                   "beside directories and regular files of root's: links, owners, xattrs")
+      ->allow_extra_args(false)
+      ->delimiter(',')
+      ->check(CLI::IsMember({"links", "owners", "xattrs"}));
+  verb->add_option("--skip", options->skip, "leave out instead of refusing: fifos, devices")
+      ->allow_extra_args(false)
+      ->delimiter(',')
+      ->check(CLI::IsMember({"fifos", "devices"}));
+  verb->callback([&cli, options] {
+    cli.action = [options](const Cli& c) { return import_file(c, *options); };
+  });
+}
+
 }  // namespace
 
 void add_archives(CLI::App& noun, Cli& cli) {
@@ -139,6 +209,7 @@ void add_archives(CLI::App& noun, Cli& cli) {
   verb->add_option("-o,--output", options->file, "file; - is standard output")->required();
   verb->callback(
       [&cli, options] { cli.action = [options](const Cli& c) { return download(c, *options); }; });
+  add_import(noun, cli);
 }
 
 }  // namespace cairn::cli
