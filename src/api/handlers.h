@@ -32,6 +32,10 @@ Response remove_snapshot(Services& services, Request& request);
 Response verify_snapshot(Services& services, Request& request);
 Response restore_snapshot(Services& services, Request& request);
 
+// handlers_archives.cc
+Response download_snapshot(Services& services, Request& request);
+Response import_snapshot(Services& services, Request& request);
+
 // handlers_undos.cc
 Response list_undos(Services& services, Request& request);
 Response show_undo(Services& services, Request& request);

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "api/spool.h"
 #include "base/result.h"
 
 namespace cairn::api {
@@ -48,6 +50,7 @@ struct Request {
   std::map<std::string, std::string> query;
   Headers headers;
   std::string body;
+  std::shared_ptr<const Spool> spooled;  // in place of body, where the route's bodies are spooled
   Caller caller;
   std::map<std::string, std::string> params;  // of the route's pattern, set by the router
 
@@ -78,16 +81,21 @@ class EventStream {
   [[nodiscard]] virtual std::stop_token stop() const = 0;
 };
 
+// Takes a piece of a body; kCancelled once the client is gone or the daemon stops.
+using BodySink = std::function<Status(std::string_view)>;
+
 struct Response {
   int status = 200;
   Headers headers;
   std::string content_type = "application/json";
   std::string body;
-  // At most one of these. Both run on a thread that may wait, not on one of the few that run
+  // At most one of these. All run on a thread that may wait, not on one of the few that run
   // handlers. later gives the real answer; the token is requested once the client is gone or the
-  // daemon stops. stream sends what comes after the header.
+  // daemon stops. stream sends what comes after the header. source gives a body piece by piece, of
+  // content_type; where it fails the connection is cut, so that nobody takes the body for whole.
   std::function<Response(std::stop_token)> later;
   std::function<void(EventStream&)> stream;
+  std::function<Status(const BodySink&, const std::stop_token&)> source;
 };
 
 using Handler = std::function<Response(Request&)>;

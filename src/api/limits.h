@@ -16,6 +16,11 @@ inline constexpr std::size_t kHandlersMax = 8;
 // Threads for synchronous long calls and event streams; one more is refused with 503.
 inline constexpr std::size_t kWaitersMax = 128;
 
+// Bodies that are spooled to a file in the data directory: archives.
+inline constexpr std::uint64_t kSpoolBytesMax = std::uint64_t{256} << 30U;
+inline constexpr std::size_t kSpoolsMax = 4;
+inline constexpr std::size_t kSpoolPieceBytes = std::size_t{256} << 10U;
+
 inline constexpr std::int64_t kHeaderTimeoutMs = 10'000;
 inline constexpr std::int64_t kBodyTimeoutMs = 30'000;
 inline constexpr std::int64_t kIdleTimeoutMs = 60'000;

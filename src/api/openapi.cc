@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/problem.h"
+#include "api/router.h"
 #include "api/routes.h"
 #include "base/strings.h"
 
@@ -19,6 +20,7 @@ json reference(std::string_view schema) {
 std::string media_type(std::string_view schema) {
   if (schema == "EventStream") return "text/event-stream";
   if (schema == "Metrics") return "text/plain";
+  if (schema == kArchiveSchema) return "application/gzip";
   return "application/json";
 }
 
@@ -67,7 +69,9 @@ json operation_of(const Route& route) {
   }
   if (!route.request_schema.empty()) {
     json content = {{"application/json", {{"schema", reference(route.request_schema)}}}};
-    if (route.request_schema == "Definition") {
+    if (route.request_schema == kArchiveSchema) {
+      content = {{"application/octet-stream", {{"schema", reference(kArchiveSchema)}}}};
+    } else if (route.request_schema == "Definition") {
       content["application/toml"]["schema"] = {{"type", "string"}};
     }
     operation["requestBody"] = {{"content", std::move(content)}};

@@ -119,6 +119,8 @@ TEST(Routes, ThoseOfTheContractAreThere) {
       {Method::kDelete, "/api/workloads/{id}/snapshots/{sid}"},
       {Method::kPost, "/api/workloads/{id}/snapshots/{sid}/restore"},
       {Method::kPost, "/api/workloads/{id}/snapshots/{sid}/verify"},
+      {Method::kGet, "/api/workloads/{id}/snapshots/{sid}/archive"},
+      {Method::kPost, "/api/workloads/{id}/snapshots/import"},
       {Method::kPost, "/api/undos/{uid}/undo"},
       {Method::kPost, "/api/undos/{uid}/discard"},
       {Method::kGet, "/api/operations/{id}/events"},

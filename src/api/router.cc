@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <exception>
 
+#include "api/limits.h"
 #include "api/problem.h"
 #include "api/services.h"
 #include "base/strings.h"
@@ -79,6 +80,16 @@ Response Router::handle(Request& request) {
   services_.answers.by_class.at(
       static_cast<std::size_t>(std::clamp(response.status / 100, 0, 5))) += 1;
   return response;
+}
+
+std::optional<std::uint64_t> Router::spool_limit(const Request& head) const {
+  for (const Route& route : routes_) {
+    if (route.request_schema != kArchiveSchema || route.method != head.method) continue;
+    std::map<std::string, std::string> params;
+    if (!match(route.pattern, head.path, params)) continue;
+    if (check_right(route, head.caller).ok()) return kSpoolBytesMax;
+  }
+  return std::nullopt;
 }
 
 Response Router::route(Request& request) {

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@ struct Confirm {
   std::string_view header;  // as written in the documentation; empty: none is asked for
   std::string_view param;   // without braces
 };
+
+// The schema of bodies that are archives: long bytes, in a request spooled to a file.
+inline constexpr std::string_view kArchiveSchema = "Archive";
 
 // One line of the table. Schema names are those of the OpenAPI document, empty where there is none.
 struct Route {
@@ -50,6 +54,10 @@ class Router {
   // Checks in this order: route 404, method 405, right 403, confirmation 400, audit; then the
   // handler. Never throws.
   Response handle(Request& request);
+
+  // The SpoolRule of this table: routes that take an Archive have their bodies spooled, for callers
+  // that may use them.
+  [[nodiscard]] std::optional<std::uint64_t> spool_limit(const Request& head) const;
 
  private:
   Response route(Request& request);

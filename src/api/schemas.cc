@@ -7,6 +7,8 @@ namespace {
 
 constexpr std::string_view kSchemas = R"json({
 "Text": {"type": "string"},
+"Archive": {"type": "string", "format": "binary",
+  "description": "tar; in a request plain or compressed by gzip or zstd"},
 "Time": {"type": ["string", "null"], "format": "date-time"},
 "Texts": {"type": "array", "items": {"$ref": "#/components/schemas/Text"}},
 "Reason": {"type": "object", "required": ["target", "code", "detail"], "properties": {
@@ -126,7 +128,7 @@ constexpr std::string_view kSchemas = R"json({
   "skipped", "repository_snapshot", "warnings"], "properties": {
   "id": {"$ref": "#/components/schemas/Text"}, "workload_id": {"$ref": "#/components/schemas/Text"},
   "workload": {"$ref": "#/components/schemas/Text"}, "operation": {"$ref": "#/components/schemas/Text"},
-  "state": {"enum": ["cut", "stored", "failed"]}, "reason": {"enum": ["manual", "pre_restore"]},
+  "state": {"enum": ["cut", "stored", "failed"]}, "reason": {"enum": ["manual", "pre_restore", "import"]},
   "consistency": {"$ref": "#/components/schemas/Text"},
   "labels": {"type": "object", "additionalProperties": {"type": "string"}},
   "hold_ms": {"type": "integer"}, "bytes": {"type": "integer"}, "files": {"type": "integer"},

@@ -35,6 +35,8 @@ class Server::Loop {
                 .handlers = {kHandlersMax, kConnectionsMax},
                 .waiters = {kWaitersMax, 0},
                 .on_closed = {},
+                .spool_rule = options.spool_rule,
+                .spool_directory = options.spool_directory,
                 .mutex = {},
                 .sessions = {}} {}
   Loop(const Loop&) = delete;

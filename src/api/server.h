@@ -21,6 +21,8 @@ Caller caller_of(const os::Peer& peer, std::optional<gid_t> admin_group);
 struct ServerOptions {
   std::string socket_path;            // absolute
   std::string admin_group = "cairn";  // may be missing on the machine
+  SpoolRule spool_rule = {};          // called on the network thread; empty: nothing is spooled
+  std::string spool_directory = {};   // absolute; for files without a name
 };
 
 // start and stop belong to one thread. The handler is called from many threads at once and must not

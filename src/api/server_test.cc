@@ -4,15 +4,20 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
 #include <future>
+#include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 
 #include "api/limits.h"
 #include "api/problem.h"
 #include "net/unix_http.h"
+#include "os/file.h"
 
 namespace cairn::api {
 namespace {
@@ -30,8 +35,11 @@ class ServerTest : public testing::Test {
     ::rmdir(base_.c_str());
   }
   void serve(Handler handler) {
-    auto started =
-        Server::start({.socket_path = socket_, .admin_group = "cairn"}, std::move(handler));
+    auto started = Server::start({.socket_path = socket_,
+                                  .admin_group = "cairn",
+                                  .spool_rule = spool_rule_,
+                                  .spool_directory = base_},
+                                 std::move(handler));
     ASSERT_TRUE(started.ok()) << started.error().message();
     server_ = std::move(started).value();
   }
@@ -41,8 +49,20 @@ class ServerTest : public testing::Test {
 
   std::string base_;
   std::string socket_;
+  SpoolRule spool_rule_;
   std::unique_ptr<Server> server_;
 };
+
+// A request whose body comes from a source: size times the letter.
+net::Request upload(std::string target, std::uint64_t size) {
+  net::Request request{.method = "POST", .target = std::move(target)};
+  request.source = net::Request::Source{
+      .size_bytes = size, .read = [](std::span<std::byte> buffer) -> Result<std::size_t> {
+        std::fill(buffer.begin(), buffer.end(), std::byte{'u'});
+        return buffer.size();
+      }};
+  return request;
+}
 
 Response echo(const Request& request) {
   Response response;
@@ -94,6 +114,76 @@ TEST_F(ServerTest, OversizedHeaderAndBrokenTargetAreRefused) {
   auto method = call({.method = "PATCH", .target = "/a", .headers = {}, .body = ""});
   ASSERT_TRUE(method.ok());
   EXPECT_EQ(method->status, 405);
+}
+
+TEST_F(ServerTest, SpoolsBodiesWhereTheRuleSaysSo) {
+  constexpr std::uint64_t kLimit = 5U << 20U;
+  spool_rule_ = [](const Request& head) {
+    return head.path == "/spooled" && head.caller.role == Role::kAdmin
+               ? std::optional<std::uint64_t>(kLimit)
+               : std::nullopt;
+  };
+  serve([](Request& request) {
+    Response response;
+    if (request.spooled == nullptr) return response;
+    std::string content(request.spooled->size_bytes(), '\0');
+    const auto read =
+        os::read_at(request.spooled->file(), std::as_writable_bytes(std::span(content)), 0);
+    const bool whole =
+        read.ok() && *read == content.size() && content.find_first_not_of('u') == std::string::npos;
+    response.body = whole ? std::to_string(content.size()) : "broken";
+    return response;
+  });
+  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, kLimit}) {
+    auto answer = call(upload("/spooled", size));
+    ASSERT_TRUE(answer.ok()) << answer.error().message();
+    EXPECT_EQ(answer->body, std::to_string(size));
+  }
+  auto over = call(upload("/spooled", kLimit + 1));
+  ASSERT_TRUE(over.ok()) << over.error().message();
+  EXPECT_EQ(over->status, 413);
+  auto elsewhere = call(upload("/other", kLimit));
+  ASSERT_TRUE(elsewhere.ok()) << elsewhere.error().message();
+  EXPECT_EQ(elsewhere->status, 413) << "no rule, so the common bound";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(base_), {}), 1) << "the socket only";
+}
+
+TEST_F(ServerTest, HoldsSpoolsToTheirNumber) {
+  spool_rule_ = [](const Request&) { return std::optional<std::uint64_t>(1000); };
+  std::vector<std::shared_ptr<const Spool>> kept;
+  std::mutex mutex;
+  serve([&](Request& request) {
+    const std::lock_guard lock(mutex);
+    kept.push_back(request.spooled);
+    return Response();
+  });
+  for (std::size_t i = 0; i < kSpoolsMax; ++i) EXPECT_EQ(call(upload("/", 10))->status, 200);
+  auto more = call(upload("/", 10));
+  ASSERT_TRUE(more.ok()) << more.error().message();
+  EXPECT_EQ(more->status, 503);
+  kept.clear();
+  EXPECT_EQ(call(upload("/", 10))->status, 200);
+  kept.clear();
+}
+
+TEST_F(ServerTest, SourcesAreSentPieceByPieceAndCutWhereTheyFail) {
+  serve([](Request& request) {
+    Response response;
+    response.content_type = "application/gzip";
+    response.source = [fails = request.path == "/fails"](const BodySink& sink,
+                                                         const std::stop_token&) -> Status {
+      for (int i = 0; i < 20; ++i) TRY(sink(std::string(100'000, 's')));
+      return fails ? Status(Error(Code::kCorrupt, "in the middle")) : Status();
+    };
+    return response;
+  });
+  auto whole = call({.method = "GET", .target = "/works"});
+  ASSERT_TRUE(whole.ok()) << whole.error().message();
+  EXPECT_EQ(*whole->find("Content-Type"), "application/gzip");
+  EXPECT_EQ(whole->body, std::string(2'000'000, 's'));
+  auto cut = call({.method = "GET", .target = "/fails"});
+  ASSERT_FALSE(cut.ok()) << "half a body must not look whole";
+  EXPECT_EQ(cut.error().code(), Code::kUnavailable);
 }
 
 TEST_F(ServerTest, WaitsDoNotKeepOthersFromBeingServed) {

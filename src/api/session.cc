@@ -65,6 +65,8 @@ class WaitingStream final : public EventStream {
   Status keep_alive() override { return write(": \n\n"); }
   [[nodiscard]] std::stop_token stop() const override { return session_->gone_.get_token(); }
 
+  Status piece(std::string_view bytes) { return write(std::string(bytes)); }
+
   Status begin(std::string header) { return write_raw(std::move(header)); }
   // The last chunk.
   Status finish() { return write_raw("0\r\n\r\n"); }
@@ -127,6 +129,8 @@ void Session::close() {
 // An idle connection may stay for long; from its first byte on a request has to hurry.
 void Session::read_first_byte() {
   busy_ = false;
+  spool_parser_.reset();
+  spool_.reset();
   parser_.emplace();
   parser_->header_limit(static_cast<std::uint32_t>(kHeaderBytesMax));
   parser_->body_limit(kBodyBytesMax);
@@ -146,6 +150,8 @@ void Session::read_header() {
                           [self = shared_from_this()](beast::error_code failure, std::size_t) {
                             if (failure) return self->on_read_failed(failure);
                             self->busy_ = true;
+                            const auto spooled = self->spool_limit();
+                            if (spooled.has_value()) return self->open_spool(*spooled);
                             self->read_body();
                           });
 }
@@ -155,8 +161,73 @@ void Session::read_body() {
   http::async_read(stream_, buffer_, *parser_,
                    [self = shared_from_this()](beast::error_code failure, std::size_t) {
                      if (failure) return self->on_read_failed(failure);
-                     self->dispatch();
+                     auto message = self->parser_->release();
+                     self->keep_alive_ = self->keep_alive_ && message.keep_alive();
+                     std::string body = std::move(message.body());
+                     self->dispatch(message.base(), std::move(body));
                    });
+}
+
+// Decided by the head alone, before a byte of the body is taken.
+std::optional<std::uint64_t> Session::spool_limit() const {
+  if (!shared_.spool_rule) return std::nullopt;
+  const auto& message = parser_->get();
+  const std::optional<Method> method = method_of(message.method());
+  Request head;
+  if (!method.has_value() || !parse_target(view(message.target()), head).ok()) return std::nullopt;
+  head.method = *method;
+  head.caller = caller_;
+  return shared_.spool_rule(head);
+}
+
+void Session::open_spool(std::uint64_t bytes_max) {
+  auto spool = Spool::open(shared_.spool_directory, shared_.spools);
+  if (!spool.ok()) {
+    keep_alive_ = false;
+    request_id_ = ids::make("req_");
+    return write(problem(spool.error(), request_id_));
+  }
+  spool_ = std::move(spool).value();
+  spool_parser_.emplace(std::move(*parser_));
+  spool_parser_->body_limit(bytes_max);
+  spool_buffer_.resize(kSpoolPieceBytes);
+  read_spooled();
+}
+
+void Session::read_spooled() {
+  auto& body = spool_parser_->get().body();
+  body.data = spool_buffer_.data();
+  body.size = spool_buffer_.size();
+  stream_.expires_after(ms(kBodyTimeoutMs));
+  http::async_read(stream_, buffer_, *spool_parser_,
+                   [self = shared_from_this()](beast::error_code failure, std::size_t) {
+                     if (failure && failure != http::error::need_buffer) {
+                       return self->on_read_failed(failure);
+                     }
+                     self->append_spooled();
+                   });
+}
+
+// The disk may be slow: it is written to on a handler's thread, and read on after that.
+void Session::append_spooled() {
+  stream_.expires_never();
+  const std::size_t size = spool_buffer_.size() - spool_parser_->get().body().size;
+  const auto next = [self = shared_from_this()](const Status& appended) {
+    if (!appended.ok()) {
+      self->keep_alive_ = false;
+      self->request_id_ = ids::make("req_");
+      return self->write(problem(appended.error(), self->request_id_));
+    }
+    if (!self->spool_parser_->is_done()) return self->read_spooled();
+    auto message = self->spool_parser_->release();
+    self->keep_alive_ = self->keep_alive_ && message.keep_alive();
+    self->dispatch(message.base(), {});
+  };
+  const bool taken = shared_.handlers.try_post([self = shared_from_this(), size, next] {
+    const Status appended = self->spool_->append(ByteView(self->spool_buffer_).first(size));
+    asio::post(self->stream_.get_executor(), [next, appended] { next(appended); });
+  });
+  if (!taken) next(Error(Code::kUnavailable, "the daemon has too much to do"));
 }
 
 // What the peer did wrong is said once, then the connection ends: its next byte has no meaning.
@@ -165,7 +236,9 @@ void Session::on_read_failed(beast::error_code failure) {
   busy_ = true;
   request_id_ = ids::make("req_");
   if (failure == http::error::body_limit) {
-    return write(problem(413, Error(Code::kInvalid, "the body is larger than 1 MiB"), request_id_));
+    const char* what =
+        spool_ == nullptr ? "the body is larger than 1 MiB" : "the archive is larger than allowed";
+    return write(problem(413, Error(Code::kInvalid, what), request_id_));
   }
   if (failure == http::error::header_limit || failure == http::error::buffer_overflow) {
     return write(
@@ -183,14 +256,12 @@ void Session::on_read_failed(beast::error_code failure) {
                 request_id_));
 }
 
-void Session::dispatch() {
+void Session::dispatch(const http::request_header<>& head, std::string body) {
   // Handlers may take long, and a stream has its own time-outs.
   stream_.expires_never();
-  auto message = parser_->release();
-  keep_alive_ = keep_alive_ && message.keep_alive();
-  head_only_ = message.method() == http::verb::head;
+  head_only_ = head.method() == http::verb::head;
   request_id_ = ids::make("req_");
-  const std::optional<Method> method = method_of(message.method());
+  const std::optional<Method> method = method_of(head.method());
   if (!method.has_value()) {
     return write(problem(405, Error(Code::kInvalid, "no route has this method"), request_id_));
   }
@@ -199,11 +270,12 @@ void Session::dispatch() {
   request->method = *method;
   request->id = request_id_;
   request->caller = caller_;
-  request->body = std::move(message.body());
-  for (const auto& field : message.base()) {
+  request->body = std::move(body);
+  request->spooled = std::move(spool_);
+  for (const auto& field : head) {
     request->headers.add(view(field.name_string()), view(field.value()));
   }
-  if (auto parsed = parse_target(view(message.target()), *request); !parsed.ok()) {
+  if (auto parsed = parse_target(view(head.target()), *request); !parsed.ok()) {
     return write(problem(parsed.error(), request_id_));
   }
   const bool taken = shared_.handlers.try_post(
@@ -222,7 +294,7 @@ void Session::answer(Response response) {
 
 void Session::on_answer(Response response) {
   if (response.later) return run_later(std::move(response));
-  if (response.stream && !head_only_) return run_stream(std::move(response));
+  if ((response.stream || response.source) && !head_only_) return run_stream(std::move(response));
   write(std::move(response));
 }
 
@@ -265,22 +337,33 @@ void Session::write(Response response) {
   http::async_write(stream_, *wire_, std::move(done));
 }
 
-// A stream ends with its connection: nothing else is read on it.
+// A stream ends with its connection: nothing else is read on it. One whose source failed ends
+// without the last chunk, which its reader sees.
 void Session::run_stream(Response response) {
   keep_alive_ = false;
   Wire wire = head(response);
-  wire.set(http::field::content_type, "text/event-stream");
+  if (response.stream) wire.set(http::field::content_type, "text/event-stream");
   wire.chunked(true);
   std::ostringstream text;
   text << wire.base();
   watch_peer();
   const bool taken = shared_.waiters.try_post(
-      [self = shared_from_this(), text = text.str(), stream = std::move(response.stream)] {
-        WaitingStream events(self);
-        if (events.begin(text).ok()) {
-          stream(events);
-          // Best effort: a client that is gone reads no end.
-          (void)events.finish().ok();
+      [self = shared_from_this(), text = text.str(), response = std::move(response)] {
+        WaitingStream out(self);
+        if (out.begin(text).ok()) {
+          Status whole;
+          if (response.stream) {
+            response.stream(out);
+          } else {
+            whole = response.source([&out](std::string_view bytes) { return out.piece(bytes); },
+                                    out.stop());
+          }
+          if (!whole.ok()) {
+            log::warn("{}: the answer broke off: {}", self->request_id_, whole.error().message());
+          } else {
+            // Best effort: a client that is gone reads no end.
+            (void)out.finish().ok();
+          }
         }
         asio::post(self->stream_.get_executor(), [self] { self->close(); });
       });

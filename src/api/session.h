@@ -9,6 +9,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/message.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -22,6 +23,7 @@
 #include <string>
 
 #include "api/http.h"
+#include "api/spool.h"
 #include "api/worker_pool.h"
 
 namespace cairn::api {
@@ -37,6 +39,9 @@ struct Shared {
   WorkerPool handlers;
   WorkerPool waiters;
   std::function<void()> on_closed;  // a place for a connection is free again; from any thread
+  SpoolRule spool_rule;             // may be empty: nothing is spooled
+  std::string spool_directory;
+  SpoolCount spools = std::make_shared<std::atomic<std::uint64_t>>(0);
   std::atomic<std::uint64_t> open{0};
   std::mutex mutex;
   std::set<Session*> sessions;  // guarded by mutex
@@ -61,8 +66,12 @@ class Session final : public std::enable_shared_from_this<Session> {
   void read_first_byte();
   void read_header();
   void read_body();
+  [[nodiscard]] std::optional<std::uint64_t> spool_limit() const;
+  void open_spool(std::uint64_t bytes_max);
+  void read_spooled();
+  void append_spooled();
   void on_read_failed(boost::beast::error_code failure);
-  void dispatch();
+  void dispatch(const boost::beast::http::request_header<>& head, std::string body);
   // From any thread: hands an answer over to the network thread.
   void answer(Response response);
   void on_answer(Response response);
@@ -79,6 +88,10 @@ class Session final : public std::enable_shared_from_this<Session> {
   Shared& shared_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
+  // While a body is spooled; the parser has taken over from the one above.
+  std::optional<boost::beast::http::request_parser<boost::beast::http::buffer_body>> spool_parser_;
+  std::shared_ptr<Spool> spool_;
+  Bytes spool_buffer_;
   std::unique_ptr<Wire> wire_;
   std::stop_source gone_;  // requested once the client is gone or the daemon stops
   std::array<char, 4096> scratch_{};

@@ -93,7 +93,7 @@ TEST_F(CatalogFile, TakesOneOfANewerMinorVersion) {
     ASSERT_TRUE(database.ok());
     ASSERT_TRUE(database
                     ->execute("ALTER TABLE workloads ADD COLUMN later TEXT NOT NULL DEFAULT 'x';"
-                              "PRAGMA user_version=1009")
+                              "PRAGMA user_version=2009")
                     .ok());
   }
   reopen();
@@ -102,6 +102,29 @@ TEST_F(CatalogFile, TakesOneOfANewerMinorVersion) {
   other.id = "wl_other";
   other.name = "other";
   add(other);
+}
+
+// 1.0 knew no imported snapshots.
+TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImports) {
+  SnapshotRow row;
+  row.id = "snap_old";
+  row.workload_id = "wl_any";
+  row.workload_name = "any";
+  row.consistency = "paused";
+  ASSERT_TRUE(catalog_->snapshots().insert(row).ok());
+  catalog_.reset();
+  {
+    auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+    ASSERT_TRUE(database.ok());
+    ASSERT_TRUE(database->execute("PRAGMA user_version=1000").ok());
+  }
+  reopen();
+  const auto old = catalog_->snapshots().find("snap_old");
+  ASSERT_TRUE(old.ok() && old->has_value());
+  EXPECT_EQ((*old)->consistency, "paused");
+  row.id = "snap_new";
+  row.reason = SnapshotReason::kImport;
+  EXPECT_TRUE(catalog_->snapshots().insert(row).ok());
 }
 
 sqlite::Schema next_schema(std::string migration) {
@@ -124,7 +147,7 @@ TEST_F(CatalogFile, IsCopiedBeforeAMigration) {
         database->get_integer("SELECT count(*) FROM workloads WHERE later = ''", {}).value_or(0),
         1);
   }
-  const std::string copy = "catalog.db.before-v2.0";
+  const std::string copy = "catalog.db.before-v3.0";
   const auto stat = data().stat(copy);
   ASSERT_TRUE(stat.ok());
   EXPECT_EQ(stat->mode, 0600U);
@@ -149,7 +172,7 @@ TEST_F(CatalogFile, IsUnchangedByAMigrationThatFails) {
   EXPECT_FALSE(Store::open(directory_, sealer(), broken).ok());
   // A copy that was cut off, and one of an earlier try, are no hindrance.
   ASSERT_TRUE(
-      data().publish_file("catalog.db.before-v2.0.unfinished", as_bytes("half"), 0600).ok());
+      data().publish_file("catalog.db.before-v3.0.unfinished", as_bytes("half"), 0600).ok());
   EXPECT_FALSE(Store::open(directory_, sealer(), broken).ok());
   reopen();
   EXPECT_EQ(catalog_->workloads().get("web").value_or({}), web());

@@ -1,5 +1,5 @@
 -- The catalog: what Cairn knows. One file, DATA/catalog.db, in WAL mode with synchronous=FULL.
--- Version 1.0 (PRAGMA user_version 1000). A change of this file needs a migration in schema.cc:
+-- Version 2.0 (PRAGMA user_version 2000). A change of this file needs a migration in schema.cc:
 -- a new table or column with a default raises the minor version, anything else the major one.
 --
 -- Conventions: ids are a prefix and a ULID; times are milliseconds since 1970 UTC, 0 where there is
@@ -94,7 +94,7 @@ CREATE TABLE snapshots (
   workload_name       TEXT NOT NULL,
   operation_id        TEXT NOT NULL,
   state               TEXT NOT NULL CHECK (state IN ('cut', 'stored', 'failed')),
-  reason              TEXT NOT NULL CHECK (reason IN ('manual', 'pre_restore')),
+  reason              TEXT NOT NULL CHECK (reason IN ('manual', 'pre_restore', 'import')),
   consistency         TEXT NOT NULL,
   labels_json         TEXT NOT NULL,  -- record of text
   hold_ms             INTEGER NOT NULL,

@@ -78,6 +78,8 @@ std::string_view name_of(SnapshotReason value) {
       return "manual";
     case SnapshotReason::kPreRestore:
       return "pre_restore";
+    case SnapshotReason::kImport:
+      return "import";
   }
   CHECK(false);
 }
@@ -168,7 +170,8 @@ Result<SnapshotState> parse_state(std::string_view name) {
 
 template <>
 Result<SnapshotReason> parse_state(std::string_view name) {
-  return find_by_name(name, {SnapshotReason::kManual, SnapshotReason::kPreRestore});
+  return find_by_name(
+      name, {SnapshotReason::kManual, SnapshotReason::kPreRestore, SnapshotReason::kImport});
 }
 
 template <>

@@ -116,6 +116,10 @@ Result<std::string> format_request(const Request& request) {
     text += fmt::format("{}: {}\r\n", header.name, header.value);
   }
   if (!names_connection) text += "Connection: close\r\n";
+  if (request.source) {
+    text += fmt::format("Content-Length: {}\r\n\r\n", request.source->size_bytes);
+    return text;
+  }
   if (!request.body.empty() || (request.method != "GET" && request.method != "HEAD")) {
     text += fmt::format("Content-Length: {}\r\n", request.body.size());
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,13 @@ struct Request {
   std::string target = "/";  // path and query, already encoded
   std::vector<Header> headers;
   std::string body;
+  // A body too long for memory, in place of body: exactly size_bytes, read piece by piece.
+  struct Source {
+    std::uint64_t size_bytes = 0;
+    // Fills the buffer as far as it can; 0 at the end.
+    std::function<Result<std::size_t>(std::span<std::byte>)> read;
+  };
+  std::optional<Source> source = std::nullopt;
 };
 
 struct Response {
@@ -43,7 +51,8 @@ struct Response {
 
 // Host, Content-Length and the terminating empty line are added; "Connection: close" too unless the
 // request names a Connection. kInvalid where method, target or a field cannot be sent safely
-// (control characters, spaces): nothing can be smuggled through a name.
+// (control characters, spaces): nothing can be smuggled through a name. A source's bytes are not in
+// it.
 Result<std::string> format_request(const Request& request);
 
 struct ParsedHead {

@@ -37,12 +37,15 @@ class Exchange {
   }
 
   // Sends the request and reads the final head; what came after it stays in pending().
-  Result<Response> head(const std::string& request) {
+  Result<Response> head(const Request& request) {
+    TRY_ASSIGN(const std::string text, format_request(request));
     patience_.set_deadline(total_);
     // A server may answer and close before it took the whole body: its answer counts for more than
     // the broken pipe.
-    Status sent = os::send_all(connection_, as_bytes(request), patience_);
-    if (!sent.ok() && sent.error().code() == Code::kCancelled) return sent.error();
+    Status sent = os::send_all(connection_, as_bytes(text), patience_);
+    bool ours = false;  // the source failed, not the connection
+    if (sent.ok() && request.source) sent = send_source(*request.source, ours);
+    if (!sent.ok() && (ours || sent.error().code() == Code::kCancelled)) return sent.error();
     Result<Response> response = read_head();
     if (!response.ok() && !sent.ok()) return sent.error();
     return response;
@@ -69,6 +72,19 @@ class Exchange {
         total_(total),
         idle_ms_(options.idle_ms),
         buffer_(kReadBytes) {}
+
+  Status send_source(const Request::Source& source, bool& failed) {
+    std::uint64_t left = source.size_bytes;
+    while (left > 0) {
+      auto size = source.read(std::span(buffer_).first(std::min<std::uint64_t>(left, kReadBytes)));
+      failed = !size.ok() || *size == 0;
+      if (!size.ok()) return size.error();
+      if (failed) return Error(Code::kConflict, "the body became shorter while it was sent");
+      TRY(os::send_all(connection_, ByteView(buffer_).first(*size), patience_));
+      left -= *size;
+    }
+    return {};
+  }
 
   Result<std::string_view> receive() {
     patience_.set_deadline(earlier(total_, deadline_after(idle_ms_)));
@@ -122,8 +138,7 @@ Result<Response> exchange_all(Exchange& exchange,
                               const Request& request,
                               const CallOptions& options,
                               const BodySink* sink) {
-  TRY_ASSIGN(std::string text, format_request(request));
-  TRY_ASSIGN(Response response, exchange.head(text));
+  TRY_ASSIGN(Response response, exchange.head(request));
   TRY_ASSIGN(BodyReader reader, BodyReader::for_response(response, request.method));
   bool streamed = sink != nullptr && response.status >= 200 && response.status < 300;
   if (streamed) {

@@ -1,6 +1,7 @@
 #include "os/process.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -41,6 +42,14 @@ struct SpawnSettings {
 }  // namespace
 
 Result<Child> Child::spawn_session(const std::vector<std::string>& argv) {
+  return spawn(argv, nullptr);
+}
+
+Result<Child> Child::spawn_filter(const std::vector<std::string>& argv, const Fd& input) {
+  return spawn(argv, &input);
+}
+
+Result<Child> Child::spawn(const std::vector<std::string>& argv, const Fd* input) {
   std::array<int, 2> pair{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
     return os_error("socketpair", errno);
@@ -49,7 +58,8 @@ Result<Child> Child::spawn_session(const std::vector<std::string>& argv) {
   const Fd theirs(pair[1]);
 
   SpawnSettings settings;
-  posix_spawn_file_actions_adddup2(&settings.actions, theirs.get(), STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&settings.actions, (input == nullptr ? theirs : *input).get(),
+                                   STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&settings.actions, theirs.get(), STDOUT_FILENO);
   posix_spawn_file_actions_addclosefrom_np(&settings.actions, 3);
   sigset_t none;
@@ -65,6 +75,10 @@ Result<Child> Child::spawn_session(const std::vector<std::string>& argv) {
                                    arguments.data(), environ);
   if (failed != 0) return os_error("start " + argv[0], failed);
   return Child(pid, std::move(ours));
+}
+
+void Child::end() const {
+  ::kill(pid_, SIGKILL);
 }
 
 Result<int> Child::wait() {

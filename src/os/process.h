@@ -19,6 +19,8 @@ class Child {
   // Runs argv[0] (an absolute path) in a session of its own, with one end of a socket pair as its
   // standard input and output; everything else but standard error is closed.
   static Result<Child> spawn_session(const std::vector<std::string>& argv);
+  // The same with a file as its standard input; its standard output is the connection.
+  static Result<Child> spawn_filter(const std::vector<std::string>& argv, const Fd& input);
   Child(Child&&) noexcept = default;
   Child& operator=(Child&&) noexcept = default;
 
@@ -26,8 +28,11 @@ class Child {
   [[nodiscard]] pid_t pid() const { return pid_; }
   // Waits for the end; the exit code, or 128 + signal. Call once.
   Result<int> wait();
+  // Ends it now (SIGKILL); wait() tells when it has. Not after wait().
+  void end() const;
 
  private:
+  static Result<Child> spawn(const std::vector<std::string>& argv, const Fd* input);
   Child(pid_t pid, Fd connection) : pid_(pid), connection_(std::move(connection)) {}
   pid_t pid_;
   Fd connection_;

@@ -15,12 +15,12 @@
 #include "volume/hold.h"
 #include "volume/journal.h"
 #include "volume/known_facts.h"
+#include "volume/manifest.h"
 
 namespace cairn::volume {
 
 namespace {
 
-constexpr int kManifestVersion = 1;
 // Passes before the one under the lock: until little is left to read, or it does not get less.
 constexpr int kPassesMax = 6;
 constexpr std::uint64_t kSmallDeltaBytes = std::uint64_t{32} << 20U;

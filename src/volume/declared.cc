@@ -191,6 +191,10 @@ Result<DeclaredVolume> check_volume(const catalog::VolumeRow& row) {
                {.reasons = std::move(faults)});
 }
 
+bool is_target(std::string_view path) {
+  return is_clean_absolute(path, kTargetBytesMax);
+}
+
 std::vector<DeclaredVolume> merge_volumes(const std::vector<DeclaredVolume>& inline_volumes,
                                           const std::vector<DeclaredVolume>& persisted) {
   std::map<std::string, DeclaredVolume> by_target;

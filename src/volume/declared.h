@@ -41,6 +41,9 @@ std::vector<DeclaredVolume> parse_volumes(const nlohmann::json& array,
 // One volume given as a persisted row (cairn volume set): the same checks.
 Result<DeclaredVolume> check_volume(const catalog::VolumeRow& row);
 
+// True where a volume may have this target.
+bool is_target(std::string_view path);
+
 // Inline volumes overlaid by persisted rows, which win on the same target; in byte order of target.
 std::vector<DeclaredVolume> merge_volumes(const std::vector<DeclaredVolume>& inline_volumes,
                                           const std::vector<DeclaredVolume>& persisted);

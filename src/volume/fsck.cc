@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/strings.h"
 #include "repository/checker.h"
+#include "volume/archive_import.h"
 #include "volume/exchange.h"
 #include "volume/journal.h"
 #include "volume/transaction.h"
@@ -168,6 +169,10 @@ Status Checker::check_staging() {
       add("unknown_staging", parent + "/.cairn/" + printable(entry.name),
           "no journal and no undo names it");
     }
+  }
+  TRY_ASSIGN(const std::vector<std::string> imports, list_stray_imports(core_));
+  for (const std::string& name : imports) {
+    add("unknown_staging", core_.data_dir + "/import/" + printable(name), "no import works on it");
   }
   return {};
 }

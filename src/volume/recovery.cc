@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "volume/archive_import.h"
 #include "volume/capture_recovery.h"
 #include "volume/hold.h"
 #include "volume/journal.h"
@@ -76,6 +77,9 @@ Status Recovery::run() {
   const bool engine_up = core_.engine.ping().ok();
   if (const Status removed = remove_trials(core_); !removed.ok()) {
     log::warn("scratch directories of plans: {}", removed.error().message());
+  }
+  if (const Status removed = remove_imports(core_); !removed.ok()) {
+    log::warn("staging of imports: {}", removed.error().message());
   }
   std::vector<std::string> storing;
   for (const std::string& operation : operations) {

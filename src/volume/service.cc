@@ -7,6 +7,8 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "repository/checker.h"
+#include "volume/archive_export.h"
+#include "volume/archive_import.h"
 #include "volume/capture.h"
 #include "volume/core.h"
 #include "volume/fsck.h"
@@ -118,6 +120,19 @@ Result<catalog::SnapshotRow> Service::verify_snapshot(const catalog::SnapshotRow
   row.verified_ms = wall_ms();
   TRY(core.catalog.snapshots().update(row));
   return row;
+}
+
+Result<ArchiveSource> Service::export_archive(const catalog::SnapshotRow& snapshot) {
+  return open_export(state_->core, snapshot);
+}
+
+Result<catalog::SnapshotRow> Service::import_archive(const std::string& workload_id,
+                                                     const os::Fd& archive,
+                                                     const ImportOptions& options,
+                                                     catalog::OperationContext& context) {
+  Core& core = state_->core;
+  TRY_ASSIGN(const catalog::Workload workload, core.catalog.workloads().get(workload_id));
+  return run_import(core, workload, archive, options, context);
 }
 
 Result<RestorePlan> Service::plan_restore(const std::string& workload_id,

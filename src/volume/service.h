@@ -3,6 +3,7 @@
 // which is an operation's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "catalog/operations.h"
 #include "catalog/snapshots.h"
 #include "catalog/undos.h"
+#include "codec/gzip.h"
 #include "docker/engine.h"
 #include "parallel/keyed_lock.h"
 #include "repository/repository.h"
@@ -76,6 +78,15 @@ struct PlannedVolume {
   std::uint64_t bytes = 0;
   std::uint64_t entries = 0;
 };
+// What an imported archive may hold beside directories and regular files of root's.
+struct ImportOptions {
+  bool allow_links = false;
+  bool allow_owners = false;  // setuid and setgid too
+  bool allow_xattrs = false;
+  bool skip_fifos = false;  // left out with a warning; never imported
+  bool skip_devices = false;
+};
+
 struct RestorePlan {
   std::string workload_id;
   std::string snapshot_id;
@@ -105,6 +116,10 @@ struct Finding {
   std::string subject;
   std::string detail;
 };
+
+// Gives an archive to the sink, piece by piece; kCancelled where stop was asked. After a failure
+// what has left is no whole archive: its end is missing. Call once, on any thread.
+using ArchiveSource = std::function<Status(const codec::ByteSink&, const std::stop_token&)>;
 
 struct ServiceParts {
   catalog::Catalog& catalog;
@@ -140,6 +155,16 @@ class Service {
   // Reads every blob of it and sets verified_ms. kCorrupt where something is wrong.
   Result<catalog::SnapshotRow> verify_snapshot(const catalog::SnapshotRow& snapshot,
                                                catalog::OperationContext& context);
+
+  // --- archives --------------------------------------------------------------------------------
+  // The snapshot as a tar.gz, to be run once (volume/archive_export.h).
+  Result<ArchiveSource> export_archive(const catalog::SnapshotRow& snapshot);
+  // Stores an archive as a snapshot of the workload, which it does not touch
+  // (volume/archive_import.h).
+  Result<catalog::SnapshotRow> import_archive(const std::string& workload_id,
+                                              const os::Fd& archive,
+                                              const ImportOptions& options,
+                                              catalog::OperationContext& context);
 
   // --- restore and undo ------------------------------------------------------------------------
   // Pure: reads, changes nothing. Refusals are in the plan, not an error.

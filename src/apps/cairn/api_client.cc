@@ -22,7 +22,9 @@ std::string text_of(const json& value, const char* key) {
 net::Request request_of(const Call& call) {
   net::Request request{
       .method = call.method, .target = call.target, .headers = {}, .body = call.body};
-  if (!call.body.empty()) request.headers.push_back({"Content-Type", call.content_type});
+  request.source = call.source;
+  if (!call.body.empty() || call.source)
+    request.headers.push_back({"Content-Type", call.content_type});
   for (const auto& [name, value] : call.headers) request.headers.push_back({name, value});
   return request;
 }
@@ -101,6 +103,17 @@ Result<ApiClient::Answer> ApiClient::call(const Call& call) const {
                                                 .idle_ms = net::kNoTimeout,
                                                 .body_bytes_max = kAnswerBytesMax,
                                                 .stop = {}});
+  if (!response.ok()) return unreachable(response.error());
+  return Answer{.status = response->status, .body = std::move(response->body)};
+}
+
+Result<ApiClient::Answer> ApiClient::download(const Call& call, const net::BodySink& take) const {
+  auto response = http_.stream(request_of(call),
+                               {.total_ms = net::kNoTimeout,
+                                .idle_ms = net::kNoTimeout,
+                                .body_bytes_max = kAnswerBytesMax,
+                                .stop = {}},
+                               take);
   if (!response.ok()) return unreachable(response.error());
   return Answer{.status = response->status, .body = std::move(response->body)};
 }

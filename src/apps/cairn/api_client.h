@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -39,6 +40,7 @@ struct Call {
   std::string body;
   std::string content_type = "application/json";
   std::vector<std::pair<std::string, std::string>> headers;
+  std::optional<net::Request::Source> source = std::nullopt;  // in place of body
 };
 
 // "/api/workloads/" + the parts, each percent-encoded, with "/" between.
@@ -62,6 +64,10 @@ class ApiClient {
   [[nodiscard]] Result<Answer> stream(const Call& call,
                                       const std::stop_token& stop,
                                       const Take& take) const;
+
+  // Passes the bytes of a successful answer to take until it returns false; any other answer is
+  // returned. kUnavailable where the bytes broke off.
+  [[nodiscard]] Result<Answer> download(const Call& call, const net::BodySink& take) const;
 
  private:
   [[nodiscard]] Error unreachable(const Error& cause) const;

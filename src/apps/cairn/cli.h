@@ -63,6 +63,7 @@ Exit not_confirmed(const Cli& cli, const std::string& word);
 void add_workload(CLI::App& app, Cli& cli);
 void add_volume(CLI::App& app, Cli& cli);
 void add_snapshot(CLI::App& app, Cli& cli);
+void add_archives(CLI::App& noun, Cli& cli);  // verbs of snapshot
 void add_restore(CLI::App& app, Cli& cli);
 void add_repo(CLI::App& app, Cli& cli);
 void add_operation(CLI::App& app, Cli& cli);

@@ -384,6 +384,7 @@ void add_snapshot(CLI::App& app, Cli& cli) {
   });
 
   add_restore_verb(*noun, cli);
+  add_archives(*noun, cli);
 }
 
 void add_restore(CLI::App& app, Cli& cli) {

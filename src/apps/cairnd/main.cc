@@ -19,6 +19,7 @@
 #include "os/process.h"
 #include "os/signals.h"
 #include "parallel/keyed_lock.h"
+#include "volume/archive_parser.h"
 #include "volume/pause.h"
 #include "volume/service.h"
 #include "workload/service.h"
@@ -151,8 +152,11 @@ Status run(const daemon::Config& config) {
                      });
   TRY_ASSIGN(
       const std::unique_ptr<api::Server> server,
-      api::Server::start({.socket_path = config.socket_path},
-                         [&router](api::Request& request) { return router.handle(request); }));
+      api::Server::start(
+          {.socket_path = config.socket_path,
+           .spool_rule = [&router](const api::Request& head) { return router.spool_limit(head); },
+           .spool_directory = config.data_dir},
+          [&router](api::Request& request) { return router.handle(request); }));
   log::info("cairnd {} serves {} from {}", CAIRN_VERSION, config.socket_path, config.data_dir);
   os::notify_service_manager("READY=1\nSTATUS=serving");
 
@@ -171,6 +175,8 @@ int main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "pause-watcher") {
     return volume::run_pause_watcher({argv + 2, argv + argc});
   }
+  // Looks at archives from elsewhere, in a cage; not for people either.
+  if (argc > 1 && std::string(argv[1]) == "archive-parser") return volume::run_archive_parser();
   try {
     const daemon::Options options = daemon::parse_options(argc, argv);
     if (options.exit_code.has_value()) return *options.exit_code;
