@@ -11,7 +11,7 @@ namespace cairn::catalog {
 // The text of schema.sql.
 std::string_view schema_sql();
 
-// Version 1.0 is the first; there is nothing to migrate from yet.
+// Version 1.0 is the first.
 sqlite::Schema current_schema();
 
 }  // namespace cairn::catalog

@@ -1,5 +1,5 @@
 -- The catalog: what Cairn knows. One file, DATA/catalog.db, in WAL mode with synchronous=FULL.
--- Version 1.0 (PRAGMA user_version 1000). A change of this file needs a migration in schema.cc:
+-- Version 1.1 (PRAGMA user_version 1001). A change of this file needs a migration in schema.cc:
 -- a new table or column with a default raises the minor version, anything else the major one.
 --
 -- Conventions: ids are a prefix and a ULID; times are milliseconds since 1970 UTC, 0 where there is
@@ -175,6 +175,16 @@ CREATE TABLE audit (
   subject TEXT NOT NULL,
   detail  TEXT NOT NULL
 ) STRICT;
+
+-- Registries that ask for a login.
+CREATE TABLE registries (
+  name            TEXT NOT NULL PRIMARY KEY,
+  url             TEXT NOT NULL,  -- host or host:port
+  user            TEXT NOT NULL,
+  password_sealed BLOB NOT NULL,
+  created_ms      INTEGER NOT NULL,
+  updated_ms      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- Values that were set; the rest have defaults.
 CREATE TABLE settings (

@@ -34,11 +34,6 @@ void tell(Core& core,
 Result<PlaceSettings> read_place_settings(Core& core);
 // The declared volumes of a workload: its config's, overlaid by the persisted rows.
 Result<std::vector<DeclaredVolume>> declared_volumes(Core& core, const catalog::Workload& workload);
-// Takes the keys for an operation, or waits for them, as the options say.
-Result<parallel::LockGuard> take_lock(Core& core,
-                                      const std::vector<std::string>& keys,
-                                      OnBusy on_busy,
-                                      catalog::OperationContext& context);
 
 // The time that is not Cairn's: engine calls and health waits inside a hold. One thread at a time.
 class HoldClock {

@@ -73,7 +73,7 @@ Result<catalog::SnapshotRow> Service::create_snapshot(const std::string& workloa
   Core& core = state_->core;
   TRY_ASSIGN(catalog::Workload workload, core.catalog.workloads().get(workload_id));
   TRY_ASSIGN(const std::vector<std::string> keys, keys_of(core, workload));
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core.locks, keys, options.on_busy, context));
   TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));
   auto row = run_capture(core, workload, options, context);
   if (!row.ok()) state_->recovery.keep_if_unfinished(context.id(), std::move(lock));
@@ -151,7 +151,7 @@ Result<RestoreResult> Service::restore(const std::string& workload_id,
   }
   TRY_ASSIGN(std::vector<std::string> keys, keys_of(core, workload));
   keys.push_back("snapshot:" + snapshot.id);
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core.locks, keys, options.on_busy, context));
   TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));
   Outcome outcome = run_restore(core, workload, snapshot, options, context);
   if (outcome.unfinished) state_->recovery.keep(context.id(), std::move(lock));
@@ -164,7 +164,7 @@ Result<RestoreResult> Service::undo(const catalog::UndoRow& undo,
   Core& core = state_->core;
   TRY_ASSIGN(catalog::Workload workload, core.catalog.workloads().get(undo.workload_id));
   TRY_ASSIGN(const std::vector<std::string> keys, keys_of(core, workload));
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core.locks, keys, options.on_busy, context));
   TRY(stop_storing(core, undo.operation_id));
   TRY_ASSIGN(const std::optional<catalog::UndoRow> now, core.catalog.undos().find(undo.id));
   TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));

@@ -62,6 +62,7 @@ Exit not_confirmed(const Cli& cli, const std::string& word);
 // The commands, by noun.
 void add_workload(CLI::App& app, Cli& cli);
 void add_volume(CLI::App& app, Cli& cli);
+void add_registry(CLI::App& app, Cli& cli);
 void add_snapshot(CLI::App& app, Cli& cli);
 void add_restore(CLI::App& app, Cli& cli);
 void add_repo(CLI::App& app, Cli& cli);
