@@ -15,6 +15,8 @@ using nlohmann::json;
 
 namespace {
 
+constexpr std::size_t kAlsoStopMax = 64;
+
 Error with_operation(const Error& error, const std::string& operation) {
   ErrorDetail detail = error.detail();
   detail.operation = operation;
@@ -126,6 +128,21 @@ Result<catalog::SnapshotRow> get_snapshot(Services& services,
                  "snapshot " + sid + " is of another workload, " + row->workload_name);
   }
   return *std::move(row);
+}
+
+Result<volume::RestoreOptions> parse_restore_options(const Request& request) {
+  TRY_ASSIGN(Body body, Body::parse(request.body));
+  volume::RestoreOptions options;
+  const std::string on_failure = body.text("on_failure", "undo");
+  if (on_failure == "keep") {
+    options.on_failure = volume::OnFailure::kKeep;
+  } else if (on_failure != "undo") {
+    body.fault("on_failure", "must be undo or keep");
+  }
+  options.also_stop = body.list("also_stop", kAlsoStopMax);
+  if (body.flag("wait")) options.on_busy = volume::OnBusy::kWait;
+  TRY(body.finish());
+  return options;
 }
 
 }  // namespace cairn::api

@@ -11,6 +11,7 @@
 #include "catalog/operations.h"
 #include "catalog/snapshots.h"
 #include "catalog/workloads.h"
+#include "volume/service.h"
 
 namespace cairn::api {
 
@@ -31,6 +32,9 @@ struct Call {
 // Starts an operation. The answer is its result once it has ended, or at once 202 with its place
 // where the request prefers that. A client that goes away cancels nothing.
 Response run_call(Services& services, const Request& request, Call call);
+
+// The body of a restore or an undo; kInvalid with every fault.
+Result<volume::RestoreOptions> parse_restore_options(const Request& request);
 
 // The result of a handler: its error becomes a problem.
 Response respond(const Request& request, Result<Response> result);

@@ -259,6 +259,15 @@ json encode(const workload::DeployResult& result) {
           {"warnings", result.warnings}};
 }
 
+json encode(const workload::RegistryView& view) {
+  return {{"name", view.row.name},
+          {"url", view.row.url},
+          {"user", view.row.user},
+          {"workloads", view.workloads},
+          {"created_at", encode_time(view.row.created_ms)},
+          {"updated_at", encode_time(view.row.updated_ms)}};
+}
+
 template <typename T>
 json encode_list(const char* name, const std::vector<T>& items) {
   return {{name, encode_items(items)}};
@@ -271,5 +280,6 @@ template json encode_list(const char*, const std::vector<catalog::Setting>&);
 template json encode_list(const char*, const std::vector<volume::Finding>&);
 template json encode_list(const char*, const std::vector<workload::WorkloadView>&);
 template json encode_list(const char*, const std::vector<workload::VolumeView>&);
+template json encode_list(const char*, const std::vector<workload::RegistryView>&);
 
 }  // namespace cairn::api

@@ -33,6 +33,7 @@ nlohmann::json encode(const volume::Finding& finding);
 nlohmann::json encode(const workload::WorkloadView& view);
 nlohmann::json encode(const workload::VolumeView& view);
 nlohmann::json encode(const workload::DeployResult& result);
+nlohmann::json encode(const workload::RegistryView& view);
 
 // {"snapshots": [...]}: lists are records, so that they can grow.
 template <typename T>

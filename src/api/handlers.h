@@ -19,6 +19,11 @@ Response list_volumes(Services& services, Request& request);
 Response set_volume(Services& services, Request& request);
 Response unset_volume(Services& services, Request& request);
 
+// handlers_registries.cc
+Response list_registries(Services& services, Request& request);
+Response set_registry(Services& services, Request& request);
+Response remove_registry(Services& services, Request& request);
+
 // handlers_logs.cc
 Response workload_logs(Services& services, Request& request);
 

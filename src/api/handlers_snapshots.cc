@@ -18,8 +18,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::size_t kAlsoStopMax = 64;
-
 volume::OnBusy on_busy(bool wait) {
   return wait ? volume::OnBusy::kWait : volume::OnBusy::kRefuse;
 }
@@ -52,21 +50,6 @@ Result<volume::CaptureOptions> parse_capture(const Request& request) {
       body.fault(field, "must be a command of at most 4096 bytes");
     }
   }
-  TRY(body.finish());
-  return options;
-}
-
-Result<volume::RestoreOptions> parse_restore(const Request& request) {
-  TRY_ASSIGN(Body body, Body::parse(request.body));
-  volume::RestoreOptions options;
-  const std::string on_failure = body.text("on_failure", "undo");
-  if (on_failure == "keep") {
-    options.on_failure = volume::OnFailure::kKeep;
-  } else if (on_failure != "undo") {
-    body.fault("on_failure", "must be undo or keep");
-  }
-  options.also_stop = body.list("also_stop", kAlsoStopMax);
-  options.on_busy = on_busy(body.flag("wait"));
   TRY(body.finish());
   return options;
 }
@@ -167,7 +150,7 @@ Result<Response> restore(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload(services, request));
   TRY_ASSIGN(const catalog::SnapshotRow row, get_snapshot(services, request, workload.id));
   TRY(get_workload_with_volumes(services, request));
-  TRY_ASSIGN(const volume::RestoreOptions options, parse_restore(request));
+  TRY_ASSIGN(const volume::RestoreOptions options, parse_restore_options(request));
   TRY_ASSIGN(const bool dry, request.flag("dryRun"));
   if (dry) {
     Response response;

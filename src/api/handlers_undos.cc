@@ -42,17 +42,7 @@ Result<Response> list(Services& services, const Request& request) {
 
 Result<Response> apply(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::UndoRow row, get_undo(services, request));
-  TRY_ASSIGN(Body body, Body::parse(request.body));
-  volume::RestoreOptions options;
-  const std::string on_failure = body.text("on_failure", "undo");
-  if (on_failure == "keep") {
-    options.on_failure = volume::OnFailure::kKeep;
-  } else if (on_failure != "undo") {
-    body.fault("on_failure", "must be undo or keep");
-  }
-  options.also_stop = body.list("also_stop", 64);
-  if (body.flag("wait")) options.on_busy = volume::OnBusy::kWait;
-  TRY(body.finish());
+  TRY_ASSIGN(const volume::RestoreOptions options, parse_restore_options(request));
   return run_call(services, request,
                   {.kind = "restore.undo",
                    .workload_id = row.workload_id,

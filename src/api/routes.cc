@@ -32,6 +32,10 @@ constexpr std::array kRoutes = {
   Route{kPut, "/api/workloads/{id}/volumes", kAdmin, "volume.set", "Persist a volume that wins over an inline one; effective at the next deploy", "Volume", "VolumeList", 200, kNone, "", set_volume},
   Route{kDelete, "/api/workloads/{id}/volumes", kAdmin, "volume.unset", "Forget a persisted volume; no data is touched", "", "", 204, kNone, "target", unset_volume},
 
+  Route{kGet, "/api/registries", kAdmin, "registry.list", "Registries with a login, without passwords", "", "RegistryList", 200, kNone, "", list_registries},
+  Route{kPut, "/api/registries/{name}", kAdmin, "registry.set", "Store a registry and its login, or replace it; effective at the next pull", "RegistryLogin", "Registry", 200, kNone, "", set_registry},
+  Route{kDelete, "/api/registries/{name}", kAdmin, "registry.remove", "Forget a registry that no workload names", "", "", 204, kNone, "", remove_registry},
+
   Route{kGet, "/api/workloads/{id}/snapshots", kAdmin, "snapshot.list", "A workload's snapshots, newest first", "", "SnapshotList", 200, kNone, "", list_snapshots},
   Route{kPost, "/api/workloads/{id}/snapshots", kAdmin, "snapshot.create", "Capture a workload's volumes; with dryRun only what it would do", "CaptureOptions", "Snapshot", 201, kNone, "dryRun", create_snapshot},
   Route{kGet, "/api/workloads/{id}/snapshots/{sid}", kAdmin, "snapshot.show", "One snapshot", "", "Snapshot", 200, kNone, "", show_snapshot},

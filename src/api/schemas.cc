@@ -40,6 +40,17 @@ constexpr std::string_view kSchemas = R"json({
   "place": {"type": ["string", "null"]}, "problem": {"type": ["string", "null"]}}},
 "VolumeList": {"type": "object", "required": ["volumes"], "properties": {
   "volumes": {"type": "array", "items": {"$ref": "#/components/schemas/VolumeView"}}}},
+"Registry": {"type": "object", "required": ["name", "url", "user", "workloads"], "properties": {
+  "name": {"$ref": "#/components/schemas/Text"}, "url": {"$ref": "#/components/schemas/Text"},
+  "user": {"$ref": "#/components/schemas/Text"}, "workloads": {"$ref": "#/components/schemas/Texts"},
+  "created_at": {"$ref": "#/components/schemas/Time"}, "updated_at": {"$ref": "#/components/schemas/Time"}}},
+"RegistryList": {"type": "object", "required": ["registries"], "properties": {
+  "registries": {"type": "array", "items": {"$ref": "#/components/schemas/Registry"}}}},
+"RegistryLogin": {"type": "object", "required": ["url", "user", "password"],
+  "additionalProperties": false, "properties": {
+  "url": {"type": "string", "description": "HOST or HOST:PORT"},
+  "user": {"$ref": "#/components/schemas/Text"},
+  "password": {"type": "string", "writeOnly": true, "description": "or a token"}}},
 "ImageConfig": {"type": "object", "required": ["image"], "properties": {
   "image": {"$ref": "#/components/schemas/Text"}, "registry_name": {"$ref": "#/components/schemas/Text"},
   "port": {"type": "integer"}, "healthcheck": {"$ref": "#/components/schemas/Text"},

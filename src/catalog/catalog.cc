@@ -35,6 +35,7 @@ struct Catalog::Parts {
   EventTable events{*store};
   AuditTable audit{*store};
   SettingTable settings{*store};
+  RegistryTable registries{*store};
   std::vector<OperationRow> interrupted;
 };
 
@@ -130,6 +131,9 @@ AuditTable& Catalog::audit() {
 SettingTable& Catalog::settings() {
   return parts_->settings;
 }
+RegistryTable& Catalog::registries() {
+  return parts_->registries;
+}
 const codec::Sealer& Catalog::sealer() const {
   return parts_->store->sealer();
 }
@@ -171,6 +175,7 @@ Result<std::vector<Catalog::Finding>> Catalog::check() {
   note("events", parts_->events.list(0, "", kEventsPerListMax));
   note("audit", parts_->audit.list(0, kAuditEntriesPerListMax));
   note("settings", parts_->settings.all());
+  note("registries", parts_->registries.list());
   if (workloads.ok()) {
     for (const Workload& workload : *workloads) {
       note("releases", parts_->releases.list(workload.id));

@@ -15,6 +15,7 @@
 #include "catalog/instances.h"
 #include "catalog/operations.h"
 #include "catalog/places.h"
+#include "catalog/registries.h"
 #include "catalog/releases.h"
 #include "catalog/settings.h"
 #include "catalog/snapshots.h"
@@ -55,6 +56,7 @@ class Catalog {
   EventTable& events();
   AuditTable& audit();
   SettingTable& settings();
+  RegistryTable& registries();
   [[nodiscard]] const codec::Sealer& sealer() const;
 
   // Runs body, which calls tables from this thread, in one transaction: all of it is durable when

@@ -116,7 +116,7 @@ TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImports) {
   {
     auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
     ASSERT_TRUE(database.ok());
-    ASSERT_TRUE(database->execute("PRAGMA user_version=1000").ok());
+    ASSERT_TRUE(database->execute("DROP TABLE registries; PRAGMA user_version=1000").ok());
   }
   reopen();
   const auto old = catalog_->snapshots().find("snap_old");
@@ -163,6 +163,38 @@ TEST_F(CatalogFile, IsCopiedBeforeAMigration) {
   reopen();
   EXPECT_EQ(catalog_->workloads().get("web").value_or({}), web());
   EXPECT_TRUE(catalog_->check().value_or({{}}).empty());
+}
+
+// What a catalog of version 1.0 lacks is what the migrations add, column by column.
+TEST_F(CatalogFile, OfTheFirstVersionBecomesOneOfThisVersion) {
+  add(web());
+  catalog_.reset();
+  const auto columns = [](sqlite::Database& database) {
+    return database
+        .all<std::string>(
+            "SELECT group_concat(line, ';') FROM (SELECT t.name || '.' || c.name || ' ' || c.type || "
+            "' ' || c.pk || ' ' || c.\"notnull\" || ' ' || ifnull(c.dflt_value, '') AS line "
+            "FROM sqlite_schema t, pragma_table_xinfo(t.name) c WHERE t.type = 'table' ORDER BY 1)",
+            {}, +[](const sqlite::Statement& row) -> Result<std::string> { return row.text(0); })
+        .value_or({});
+  };
+  std::vector<std::string> fresh;
+  {
+    auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+    ASSERT_TRUE(database.ok());
+    fresh = columns(*database);
+    ASSERT_EQ(fresh.size(), 1U);
+    ASSERT_TRUE(database->execute("DROP TABLE registries; PRAGMA user_version=1000").ok());
+    EXPECT_NE(columns(*database), fresh);
+  }
+  reopen();
+  EXPECT_EQ(catalog_->workloads().get("web").value_or({}), web());
+  EXPECT_TRUE(catalog_->check().value_or({{}}).empty());
+  EXPECT_TRUE(data().stat("catalog.db.before-v" + current_schema().version.text()).ok());
+  catalog_.reset();
+  auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
+  ASSERT_TRUE(database.ok());
+  EXPECT_EQ(columns(*database), fresh);
 }
 
 TEST_F(CatalogFile, IsUnchangedByAMigrationThatFails) {

@@ -1,20 +1,15 @@
 #include "catalog/error_json.h"
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/error_map.h"
 #include "base/strings.h"
 #include "catalog/json.h"
 
 namespace cairn::catalog {
 
 namespace {
-
-constexpr std::array kCodes = {
-    Code::kInvalid,     Code::kNotFound,  Code::kExists,    Code::kDenied,  Code::kConflict,
-    Code::kBusy,        Code::kRefused,   Code::kUnhealthy, Code::kCorrupt, Code::kNoSpace,
-    Code::kUnavailable, Code::kCancelled, Code::kInternal};
 
 // JSON holds UTF-8 only; log lines and messages of the system may be anything.
 std::string safe(const std::string& text) {
@@ -70,15 +65,8 @@ Error error_from_json(std::string_view text) {
   }
   detail.data = field_text(record, "data");
   detail.operation = field_text(record, "operation");
-  return {code_from_name(field_text(record, "code")), field_text(record, "message"),
-          std::move(detail)};
-}
-
-Code code_from_name(std::string_view name) {
-  for (const Code code : kCodes) {
-    if (code_name(code) == name) return code;
-  }
-  return Code::kInternal;
+  return {parse_code(field_text(record, "code")).value_or(Code::kInternal),
+          field_text(record, "message"), std::move(detail)};
 }
 
 }  // namespace cairn::catalog

@@ -16,7 +16,4 @@ nlohmann::json error_to_json(const Error& error);
 // code becomes kInternal too, its message stays).
 Error error_from_json(std::string_view text);
 
-// The code of that name, kInternal for an unknown one.
-Code code_from_name(std::string_view name);
-
 }  // namespace cairn::catalog

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "catalog/store.h"
 #include "sqlite/transaction.h"
@@ -100,6 +101,21 @@ Result<std::vector<Event>> EventTable::wait_new(std::int64_t after_id,
         appended_.wait_until(lock, stop, deadline, [this, seen] { return appends_ != seen; });
     if (!appended) return std::vector<Event>();
   }
+}
+
+void tell(EventTable& events,
+          const std::string& kind,
+          const std::string& workload_id,
+          const std::string& operation_id,
+          const std::string& message) {
+  Event event;
+  event.kind = kind;
+  event.workload_id = workload_id;
+  event.operation_id = operation_id;
+  event.message = message;
+  const auto written = events.append(event);
+  if (!written.ok()) log::error("event {}: {}", kind, written.error().message());
+  log::info("{} {} {}: {}", kind, workload_id, operation_id, message);
 }
 
 }  // namespace cairn::catalog

@@ -59,4 +59,11 @@ class EventTable {
   std::uint64_t appends_ = 0;  // guarded by mutex_: how many this process made
 };
 
+// An event, also logged. A failure to write it is logged and changes nothing.
+void tell(EventTable& events,
+          const std::string& kind,
+          const std::string& workload_id,
+          const std::string& operation_id,
+          const std::string& message);
+
 }  // namespace cairn::catalog

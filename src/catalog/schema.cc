@@ -7,6 +7,11 @@ namespace {
 constexpr std::int32_t kApplicationId = 0x4341524E;  // "CARN"
 constexpr sqlite::SchemaVersion kVersion{.major = 2, .minor = 0};
 
+constexpr std::string_view kAddRegistries =
+    "CREATE TABLE registries (name TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, "
+    "user TEXT NOT NULL, password_sealed BLOB NOT NULL, created_ms INTEGER NOT NULL, "
+    "updated_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID";
+
 // 2.0: snapshots that were imported. A check cannot be changed in place, so the table is made anew.
 constexpr std::string_view kImportedSnapshots =
     "CREATE TABLE snapshots_new ("
@@ -43,7 +48,8 @@ sqlite::Schema current_schema() {
   return {.application_id = kApplicationId,
           .version = kVersion,
           .create_sql = std::string(schema_sql()),
-          .migrations = {{.to = {.major = 2, .minor = 0}, .sql = std::string(kImportedSnapshots)}}};
+          .migrations = {{.to = {.major = 1, .minor = 1}, .sql = std::string(kAddRegistries)},
+                         {.to = {.major = 2, .minor = 0}, .sql = std::string(kImportedSnapshots)}}};
 }
 
 }  // namespace cairn::catalog

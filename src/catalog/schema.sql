@@ -176,6 +176,16 @@ CREATE TABLE audit (
   detail  TEXT NOT NULL
 ) STRICT;
 
+-- Registries that ask for a login.
+CREATE TABLE registries (
+  name            TEXT NOT NULL PRIMARY KEY,
+  url             TEXT NOT NULL,  -- host or host:port
+  user            TEXT NOT NULL,
+  password_sealed BLOB NOT NULL,
+  created_ms      INTEGER NOT NULL,
+  updated_ms      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Values that were set; the rest have defaults.
 CREATE TABLE settings (
   key        TEXT NOT NULL PRIMARY KEY,

@@ -60,6 +60,11 @@ void FakeEngine::add_remote_image(const Image& image,
   remote_images_[image_name(repository, version)] = image;
 }
 
+void FakeEngine::require_login(const std::string& registry, const RegistryAuth& auth) {
+  std::scoped_lock lock(mutex_);
+  logins_[registry] = auth;
+}
+
 void FakeEngine::remove_image(const std::string& id) {
   std::scoped_lock lock(mutex_);
   std::erase_if(images_, [&id](const auto& item) { return item.second.id == id; });
@@ -239,11 +244,16 @@ Result<std::optional<Image>> FakeEngine::find_image(const std::string& reference
 
 Status FakeEngine::pull_image(const std::string& repository,
                               const std::string& version,
-                              const std::optional<RegistryAuth>&,
+                              const std::optional<RegistryAuth>& auth,
                               Progress&,
                               std::stop_token) {
   std::string name = image_name(repository, version);
   return run("pull_image", "pull_image " + name, [&]() -> Status {
+    const auto login = logins_.find(repository.substr(0, repository.find('/')));
+    if (login != logins_.end() && (!auth || auth->username != login->second.username ||
+                                   auth->password != login->second.password)) {
+      return Error(Code::kDenied, "engine: unauthorized: authentication required");
+    }
     auto found = remote_images_.find(name);
     if (found == remote_images_.end()) {
       return Error(Code::kNotFound, "engine: manifest for " + name + " not found");

@@ -25,6 +25,8 @@ class FakeEngine final : public Engine {
   void add_remote_image(const Image& image,
                         const std::string& repository,
                         const std::string& version);
+  // The registry of that host takes only this login; others take any.
+  void require_login(const std::string& registry, const RegistryAuth& auth);
   // Takes the image away from the local ones, under all its names.
   void remove_image(const std::string& id);
   // A volume's host path; without it volumes lie below "/fake/volumes".
@@ -125,7 +127,8 @@ class FakeEngine final : public Engine {
   std::string volume_root_ = "/fake/volumes";
   std::map<std::string, Image> images_;  // by name
   std::map<std::string, Image> remote_images_;
-  std::map<std::string, Kept> containers_;  // by id
+  std::map<std::string, RegistryAuth> logins_;  // by registry
+  std::map<std::string, Kept> containers_;      // by id
   std::map<std::string, Volume> volumes_;
   std::vector<std::string> calls_;
   std::vector<Fault> faults_;

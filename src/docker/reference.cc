@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::string_view kDigestPrefix = "sha256:";
 constexpr std::size_t kDigestHexBytes = 64;
+// What an image without a registry is of, and its other name.
+constexpr std::string_view kHub = "docker.io";
+constexpr std::string_view kHubAlias = "index.docker.io";
 
 bool is_lower_digit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -48,7 +51,7 @@ bool is_host_label(std::string_view text) {
 }
 
 // host[:port], or an IPv6 address in brackets.
-bool is_registry(std::string_view text) {
+bool is_host(std::string_view text) {
   std::string_view host = text;
   std::size_t host_end = text.starts_with('[') ? text.find(']') : 0;
   if (host_end == std::string_view::npos) return false;
@@ -92,6 +95,20 @@ bool is_tag(std::string_view text) {
          std::ranges::all_of(text, [](char c) { return is_word(c) || c == '.' || c == '-'; });
 }
 
+bool is_registry(std::string_view text) {
+  return looks_like_registry(text) && is_host(text);
+}
+
+std::string full_repository(std::string_view text) {
+  const auto parsed = parse_reference(text);
+  if (!parsed.ok()) return std::string(text);
+  const bool hub =
+      parsed->registry.empty() || parsed->registry == kHub || parsed->registry == kHubAlias;
+  if (!hub) return parsed->repository();
+  const bool official = parsed->path.find('/') == std::string::npos;
+  return std::string(kHub) + (official ? "/library/" : "/") + parsed->path;
+}
+
 std::string Reference::repository() const {
   return registry.empty() ? path : registry + "/" + path;
 }
@@ -130,7 +147,7 @@ Result<Reference> parse_reference(std::string_view text) {
   if (first_slash != std::string_view::npos && looks_like_registry(rest.substr(0, first_slash))) {
     reference.registry = rest.substr(0, first_slash);
     rest.remove_prefix(first_slash + 1);
-    if (!is_registry(reference.registry)) return wrong("the registry", text);
+    if (!is_host(reference.registry)) return wrong("the registry", text);
   }
   if (!is_path(rest)) return wrong("the repository", text);
   reference.path = rest;

@@ -34,5 +34,11 @@ Result<Reference> parse_reference(std::string_view text);
 // True for "sha256:" and 64 lower-case hex digits.
 bool is_digest(std::string_view text);
 bool is_tag(std::string_view text);
+// True for the host[:port] of a registry as an image's name can begin with it.
+bool is_registry(std::string_view text);
+
+// The repository of a reference in its full form: "nginx:1" is of "docker.io/library/nginx". Text
+// that is no reference is given back as it is.
+std::string full_repository(std::string_view text);
 
 }  // namespace cairn::docker

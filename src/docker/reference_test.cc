@@ -26,6 +26,27 @@ TEST(Reference, TakesTheNameApart) {
   EXPECT_EQ(parse("a__b/c---d.e_f"), (Reference{"", "a__b/c---d.e_f", "", ""}));
 }
 
+TEST(Reference, KnowsARepositoryByItsShortAndFullForms) {
+  EXPECT_EQ(full_repository("nginx"), "docker.io/library/nginx");
+  EXPECT_EQ(full_repository("nginx:1.25"), "docker.io/library/nginx");
+  EXPECT_EQ(full_repository("docker.io/nginx"), "docker.io/library/nginx");
+  EXPECT_EQ(full_repository("index.docker.io/team/app"), "docker.io/team/app");
+  EXPECT_EQ(full_repository("localhost/app"), "localhost/app");
+  EXPECT_EQ(full_repository("registry.example.com/app"), "registry.example.com/app");
+  EXPECT_EQ(full_repository("no repository"), "no repository");
+}
+
+TEST(Reference, KnowsWhatCanNameARegistry) {
+  for (const char* good : {"localhost", "localhost:5000", "127.0.0.1:5000", "ghcr.io", "[::1]:1"}) {
+    EXPECT_TRUE(is_registry(good)) << good;
+  }
+  // "hub/app" is a repository of the default registry.
+  for (const char* bad : {"", "hub", "https://ghcr.io", "ghcr.io/team", "ghcr.io:0", "a b.c",
+                          "-.io", "ghcr.io:99999"}) {
+    EXPECT_FALSE(is_registry(bad)) << bad;
+  }
+}
+
 TEST(Reference, NeverMeansEveryTag) {
   EXPECT_EQ(parse("nginx").version(), "latest");
   EXPECT_EQ(parse("nginx").text(), "nginx:latest");

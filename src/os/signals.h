@@ -2,7 +2,10 @@
 // taken by the one that waits (sigtimedwait(2)).
 #pragma once
 
+#include <cstddef>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -24,5 +27,10 @@ void ignore_broken_pipes();
 bool is_terminal(int fd);
 // Its width in columns; 80 where nothing says otherwise.
 int terminal_columns(int fd);
+
+// Asks on standard error, then reads a line from the terminal that is standard input, which does
+// not show it; without its end. kCancelled for Ctrl-C, for an end of input and for more than
+// bytes_max.
+Result<std::string> read_hidden_line(std::string_view question, std::size_t bytes_max);
 
 }  // namespace cairn::os

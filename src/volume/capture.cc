@@ -299,7 +299,7 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
 // False where the volumes are not the ones that were read ahead.
 Result<bool> Capture::freeze(const catalog::Workload& before) {
   TRY_ASSIGN(const std::vector<std::string> keys, volume_keys(core_, before));
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core_, keys, options_.on_busy, context_));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core_.locks, keys, options_.on_busy, context_));
   TRY_ASSIGN(const catalog::Workload workload, core_.catalog.workloads().get(before.id));
   TRY_ASSIGN(const CapturePlan now, plan_capture(core_, workload));
   TRY_ASSIGN(const bool same, same_roots(plan_, now));

@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/log.h"
 #include "base/strings.h"
 
 namespace cairn::volume {
@@ -16,14 +15,7 @@ void tell(Core& core,
           const std::string& workload_id,
           const std::string& operation_id,
           const std::string& message) {
-  catalog::Event event;
-  event.kind = kind;
-  event.workload_id = workload_id;
-  event.operation_id = operation_id;
-  event.message = message;
-  const auto written = core.catalog.events().append(event);
-  if (!written.ok()) log::error("event {}: {}", kind, written.error().message());
-  log::info("{} {}: {}", kind, operation_id, message);
+  catalog::tell(core.catalog.events(), kind, workload_id, operation_id, message);
 }
 
 Result<PlaceSettings> read_place_settings(Core& core) {
@@ -55,13 +47,7 @@ Result<std::vector<DeclaredVolume>> declared_volumes(Core& core,
     return Error(Code::kCorrupt,
                  "workload " + workload.name + ": " + faults[0].target + " " + faults[0].detail);
   }
-  TRY_ASSIGN(const std::vector<catalog::VolumeRow> rows, core.catalog.volumes().list(workload.id));
-  std::vector<DeclaredVolume> persisted;
-  for (const catalog::VolumeRow& row : rows) {
-    TRY_ASSIGN(DeclaredVolume volume, check_volume(row));
-    persisted.push_back(std::move(volume));
-  }
-  return merge_volumes(inline_volumes, persisted);
+  return effective_volumes(core.catalog, workload.id, inline_volumes);
 }
 
 Result<std::vector<std::string>> volume_keys(Core& core, const catalog::Workload& workload) {
@@ -72,13 +58,13 @@ Result<std::vector<std::string>> volume_keys(Core& core, const catalog::Workload
   return lock_keys(workload.id, resolution.volumes);
 }
 
-Result<parallel::LockGuard> take_lock(Core& core,
+Result<parallel::LockGuard> take_lock(parallel::LockTable& locks,
                                       const std::vector<std::string>& keys,
                                       OnBusy on_busy,
                                       catalog::OperationContext& context) {
-  if (on_busy == OnBusy::kRefuse) return core.locks.try_lock(keys, context.id());
+  if (on_busy == OnBusy::kRefuse) return locks.try_lock(keys, context.id());
   context.phase("wait");
-  return core.locks.lock(keys, context.id(), context.stop_token());
+  return locks.lock(keys, context.id(), context.stop_token());
 }
 
 void HoldClock::begin() {

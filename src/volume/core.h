@@ -36,11 +36,6 @@ Result<PlaceSettings> read_place_settings(Core& core);
 Result<std::vector<DeclaredVolume>> declared_volumes(Core& core, const catalog::Workload& workload);
 // The keys of the locks that an operation on a workload's volumes takes.
 Result<std::vector<std::string>> volume_keys(Core& core, const catalog::Workload& workload);
-// Takes the keys for an operation, or waits for them, as the options say.
-Result<parallel::LockGuard> take_lock(Core& core,
-                                      const std::vector<std::string>& keys,
-                                      OnBusy on_busy,
-                                      catalog::OperationContext& context);
 
 // The time that is not Cairn's: engine calls and health waits inside a hold. One thread at a time.
 class HoldClock {

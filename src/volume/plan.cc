@@ -164,6 +164,8 @@ Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& pa
 // Tries the exchange on two scratch directories where the staged trees will lie.
 void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume) {
   const std::string scratch = std::string(kTrialPrefix) + ids::make(ids::kOperation);
+  const auto before = place.parent.find(std::string(kStagingName));
+  const bool made_here = before.ok() && !before->has_value();
   const auto attempt = [&]() -> Status {
     TRY_ASSIGN(const os::Dir staging, make_staging(place, scratch));
     TRY(staging.make_dir("a", 0700));
@@ -179,8 +181,9 @@ void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume)
     TRY_ASSIGN(const os::Dir root,
                place.parent.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
     TRY(root.remove_tree(scratch));
-    // Fails while other operations stage there, as it should.
-    (void)place.parent.remove_dir(std::string(kStagingName)).ok();
+    // An empty one that was there before is somebody else's. Fails while other operations stage
+    // there, as it should.
+    if (made_here) (void)place.parent.remove_dir(std::string(kStagingName)).ok();
     return {};
   };
   const Status cleaned = clean();

@@ -186,6 +186,19 @@ void refuse_shared(const std::vector<ResolvedVolume>& volumes, std::vector<Reaso
 
 }  // namespace
 
+Result<std::vector<DeclaredVolume>> effective_volumes(
+    catalog::Catalog& catalog,
+    const std::string& workload_id,
+    const std::vector<DeclaredVolume>& inline_volumes) {
+  TRY_ASSIGN(const std::vector<catalog::VolumeRow> rows, catalog.volumes().list(workload_id));
+  std::vector<DeclaredVolume> persisted;
+  for (const catalog::VolumeRow& row : rows) {
+    TRY_ASSIGN(DeclaredVolume volume, check_volume(row));
+    persisted.push_back(std::move(volume));
+  }
+  return merge_volumes(inline_volumes, persisted);
+}
+
 Result<Resolution> resolve_volumes(catalog::Catalog& catalog,
                                    const PlaceSettings& settings,
                                    const std::string& workload_id,

@@ -48,6 +48,12 @@ struct RootPlace {
   std::string name;
 };
 
+// The volumes in effect: a config's, overlaid by the persisted rows.
+Result<std::vector<DeclaredVolume>> effective_volumes(
+    catalog::Catalog& catalog,
+    const std::string& workload_id,
+    const std::vector<DeclaredVolume>& inline_volumes);
+
 // Resolves every volume. Reasons: "unsupported_scope", "outside_allowed_paths", "forbidden_place",
 // "shared_place" (the same as, within or around another volume of this workload), "unresolved".
 // Reads the catalog and the file system, changes nothing.

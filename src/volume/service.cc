@@ -158,7 +158,7 @@ Result<RestoreResult> Service::restore(const std::string& workload_id,
   }
   TRY_ASSIGN(std::vector<std::string> keys, volume_keys(core, workload));
   keys.push_back("snapshot:" + snapshot.id);
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core.locks, keys, options.on_busy, context));
   TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));
   Outcome outcome = run_restore(core, workload, snapshot, options, context);
   if (outcome.unfinished) state_->recovery.keep(context.id(), std::move(lock));
@@ -171,7 +171,7 @@ Result<RestoreResult> Service::undo(const catalog::UndoRow& undo,
   Core& core = state_->core;
   TRY_ASSIGN(catalog::Workload workload, core.catalog.workloads().get(undo.workload_id));
   TRY_ASSIGN(const std::vector<std::string> keys, volume_keys(core, workload));
-  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core, keys, options.on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard lock, take_lock(core.locks, keys, options.on_busy, context));
   TRY(stop_storing(core, undo.operation_id));
   TRY_ASSIGN(const std::optional<catalog::UndoRow> now, core.catalog.undos().find(undo.id));
   TRY_ASSIGN(workload, core.catalog.workloads().get(workload.id));

@@ -33,6 +33,12 @@ std::string_view consistency_name(Consistency consistency);
 enum class OnFailure { kUndo, kKeep };
 enum class OnBusy { kRefuse, kWait };
 
+// Takes the keys for an operation, or waits for them. kBusy, kCancelled.
+Result<parallel::LockGuard> take_lock(parallel::LockTable& locks,
+                                      const std::vector<std::string>& keys,
+                                      OnBusy on_busy,
+                                      catalog::OperationContext& context);
+
 struct CaptureOptions {
   Consistency consistency = Consistency::kPaused;
   std::map<std::string, std::string> labels;

@@ -48,7 +48,7 @@ std::string_view pull_name(Pull pull);
 
 struct ImageConfig {
   std::string image;          // repository without a tag: "registry.example.com/owner/app"
-  std::string registry_name;  // must be empty until registries can be declared
+  std::string registry_name;  // of a registry with a login (workload/registry.h); may be empty
   std::string default_tag;    // a tag or "sha256:<64 hex>"; empty: "latest"
   std::uint16_t port = 0;     // primary port, 0: none
   std::string healthcheck;    // as written; health_kind() says what it means

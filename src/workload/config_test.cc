@@ -118,7 +118,7 @@ TEST(Definition, NamesEveryFaultByItsFieldAtOnce) {
       R"("image":"UPPER","prot":1,"port":70000,"cpu_limit":-1,"memory_limit":3,
          "env":{"A=B":"x","N":5},"publish":["80"],"handover":"x","pull":"maybe",
          "volumes":[{"target":"/a","scope":"moon","source":"s"}],"command":[1],
-         "stop_signal":"no signal","healthcheck":"maybe","registry_name":"hub")");
+         "stop_signal":"no signal","healthcheck":"maybe","registry_name":"My Hub")");
   for (const char* field :
        {"config.image", "config.prot", "config.port", "config.cpu_limit", "config.memory_limit",
         "config.env.A=B", "config.env.N", "config.publish[0]", "config.handover", "config.pull",

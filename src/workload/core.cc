@@ -1,7 +1,5 @@
 #include "workload/core.h"
 
-#include "base/log.h"
-
 namespace cairn::workload {
 
 void tell(const Core& core,
@@ -9,31 +7,12 @@ void tell(const Core& core,
           const std::string& workload_id,
           const std::string& operation_id,
           const std::string& message) {
-  catalog::Event event;
-  event.kind = kind;
-  event.workload_id = workload_id;
-  event.operation_id = operation_id;
-  event.message = message;
-  const auto written = core.catalog.events().append(event);
-  if (!written.ok()) log::error("event {}: {}", kind, written.error().message());
-  log::info("{} {} {}: {}", kind, workload_id, operation_id, message);
-}
-
-Result<std::vector<volume::DeclaredVolume>> effective_volumes(const Core& core,
-                                                              const std::string& workload_id,
-                                                              const ImageConfig& config) {
-  TRY_ASSIGN(const std::vector<catalog::VolumeRow> rows, core.catalog.volumes().list(workload_id));
-  std::vector<volume::DeclaredVolume> persisted;
-  for (const catalog::VolumeRow& row : rows) {
-    TRY_ASSIGN(volume::DeclaredVolume volume, volume::check_volume(row));
-    persisted.push_back(std::move(volume));
-  }
-  return volume::merge_volumes(config.volumes, persisted);
+  catalog::tell(core.catalog.events(), kind, workload_id, operation_id, message);
 }
 
 Result<std::vector<std::string>> workload_keys(const Core& core, const catalog::Workload& row) {
   TRY_ASSIGN(const ImageConfig config, config_from_json(row.config_json));
-  TRY_ASSIGN(const auto declared, effective_volumes(core, row.id, config));
+  TRY_ASSIGN(const auto declared, volume::effective_volumes(core.catalog, row.id, config.volumes));
   TRY_ASSIGN(const volume::PlaceSettings settings, core.place_settings());
   TRY_ASSIGN(volume::Resolution resolution,
              volume::resolve_volumes(core.catalog, settings, row.id, declared));
@@ -51,15 +30,6 @@ Result<std::vector<std::string>> workload_keys(const Core& core, const catalog::
     }
   }
   return volume::lock_keys(row.id, resolution.volumes);
-}
-
-Result<parallel::LockGuard> take_lock(const Core& core,
-                                      const std::vector<std::string>& keys,
-                                      OnBusy on_busy,
-                                      catalog::OperationContext& context) {
-  if (on_busy == OnBusy::kRefuse) return core.locks.try_lock(keys, context.id());
-  context.phase("wait");
-  return core.locks.lock(keys, context.id(), context.stop_token());
 }
 
 Result<catalog::Workload> get_living(const Core& core, const std::string& id_or_name) {

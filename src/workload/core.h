@@ -21,20 +21,9 @@ void tell(const Core& core,
           const std::string& operation_id,
           const std::string& message);
 
-// The volumes in effect: the config's, overlaid by the persisted rows.
-Result<std::vector<volume::DeclaredVolume>> effective_volumes(const Core& core,
-                                                              const std::string& workload_id,
-                                                              const ImageConfig& config);
-
 // The lock keys of a workload: itself, the places that its config names now (as far as they
 // resolve) and those that its releases mount.
 Result<std::vector<std::string>> workload_keys(const Core& core, const catalog::Workload& row);
-
-// Takes the keys for an operation, or waits for them. kBusy, kCancelled.
-Result<parallel::LockGuard> take_lock(const Core& core,
-                                      const std::vector<std::string>& keys,
-                                      OnBusy on_busy,
-                                      catalog::OperationContext& context);
 
 // The workload, unless it is being removed: kConflict.
 Result<catalog::Workload> get_living(const Core& core, const std::string& id_or_name);

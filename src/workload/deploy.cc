@@ -84,9 +84,9 @@ Status Deployment::prepare(const std::string& id_or_name) {
       TRY(core_.locks.try_lock(plan_.keys, context_.id()));
     }
     context_.phase("image");
-    TRY_ASSIGN(fetched_,
-               fetch_image(core_, plan_.config, options_.tag, context_, context_.stop_token()));
-    TRY_ASSIGN(guard_, take_lock(core_, plan_.keys, options_.on_busy, context_));
+    TRY_ASSIGN(fetched_, fetch_image(core_, plan_.config, plan_.registry, options_.tag, context_,
+                                     context_.stop_token()));
+    TRY_ASSIGN(guard_, volume::take_lock(core_.locks, plan_.keys, options_.on_busy, context_));
     const DeployPlan before = plan_;
     TRY_ASSIGN(plan_, plan_deploy(core_, id_or_name));
     if (plan_.keys == before.keys && plan_.config == before.config) break;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/ids.h"
+#include "workload/registry.h"
 
 namespace cairn::workload {
 namespace {
@@ -40,12 +41,21 @@ Result<DeployPlan> plan_deploy(const Core& core, const std::string& id_or_name) 
   TRY_ASSIGN(plan.workload, get_living(core, id_or_name));
   const std::string& id = plan.workload.id;
   TRY_ASSIGN(plan.config, config_from_json(plan.workload.config_json));
+  const auto registry = use_registry(core, plan.config);
   TRY_ASSIGN(plan.settings, core.catalog.settings().all());
-  TRY_ASSIGN(plan.declared, effective_volumes(core, id, plan.config));
+  TRY_ASSIGN(plan.declared, volume::effective_volumes(core.catalog, id, plan.config.volumes));
   TRY_ASSIGN(const volume::PlaceSettings places, core.place_settings());
   TRY_ASSIGN(volume::Resolution resolution,
              volume::resolve_volumes(core.catalog, places, id, plan.declared));
   std::vector<Reason> reasons = std::move(resolution.reasons);
+  if (registry.ok()) {
+    plan.registry = *registry;
+  } else if (registry.error().code() == Code::kInvalid) {
+    const auto& more = registry.error().detail().reasons;
+    reasons.insert(reasons.end(), more.begin(), more.end());
+  } else {
+    return registry.error();
+  }
   if (auto reason = check_handover(plan.config, plan.declared)) {
     reasons.push_back(std::move(*reason));
   }

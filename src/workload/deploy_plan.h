@@ -1,6 +1,7 @@
 // What a deploy would do, decided without changing anything.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,8 @@ namespace cairn::workload {
 
 struct DeployPlan {
   catalog::Workload workload;
-  ImageConfig config;
+  ImageConfig config;                            // its image has a host where it names a registry
+  std::optional<catalog::Registry> registry;     // that the config names; a secret is in it
   std::vector<volume::DeclaredVolume> declared;  // in effect, in byte order of target
   std::vector<volume::ResolvedVolume> resolved;  // all of them
   std::vector<std::string> keys;                 // what to lock

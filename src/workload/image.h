@@ -1,9 +1,11 @@
 // The image of a deploy: found locally or pulled, as the pull policy says, and pinned by id.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/result.h"
+#include "catalog/registries.h"
 #include "docker/types.h"
 #include "workload/config.h"
 #include "workload/core.h"
@@ -17,9 +19,11 @@ struct FetchedImage {
 };
 
 // requested: a tag or digest; empty: the config's default_tag, then "latest". kInvalid for what is
-// neither. kRefused with a Reason "image_missing" or "pull_failed"; kUnavailable; kCancelled.
+// neither. registry: who logs in for a pull. kRefused with a Reason "image_missing",
+// "login_refused" or "pull_failed"; kUnavailable; kCancelled. No message repeats a password.
 Result<FetchedImage> fetch_image(const Core& core,
                                  const ImageConfig& config,
+                                 const std::optional<catalog::Registry>& registry,
                                  const std::string& requested,
                                  Progress& progress,
                                  std::stop_token stop);

@@ -10,8 +10,6 @@ namespace cairn::workload {
 
 // "repository:tag" or, where tag is a digest, "repository@sha256:...".
 std::string join_reference(std::string_view repository, std::string_view tag);
-// The same repository in its full form: "nginx" is "docker.io/library/nginx".
-std::string full_repository(std::string_view repository);
 // The digest that the engine knows for this repository ("sha256:..."); nothing where no registry
 // gave the image one.
 std::optional<std::string> digest_of(const std::vector<std::string>& repo_digests,

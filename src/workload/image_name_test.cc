@@ -11,14 +11,6 @@ TEST(ImageName, JoinsTagsAndDigests) {
   EXPECT_EQ(join_reference("app", digest), "app@" + digest);
 }
 
-TEST(ImageName, KnowsARepositoryByItsShortAndFullForms) {
-  EXPECT_EQ(full_repository("nginx"), "docker.io/library/nginx");
-  EXPECT_EQ(full_repository("docker.io/nginx"), "docker.io/library/nginx");
-  EXPECT_EQ(full_repository("index.docker.io/team/app"), "docker.io/team/app");
-  EXPECT_EQ(full_repository("localhost/app"), "localhost/app");
-  EXPECT_EQ(full_repository("registry.example.com/app"), "registry.example.com/app");
-}
-
 TEST(ImageName, FindsTheDigestOfItsOwnRepositoryOnly) {
   const std::vector<std::string> digests{"other/app@sha256:1", "app@sha256:2"};
   EXPECT_EQ(digest_of(digests, "docker.io/library/app"), "sha256:2");

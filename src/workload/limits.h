@@ -22,6 +22,8 @@ inline constexpr std::size_t kPublishesMax = 64;
 inline constexpr std::size_t kFacesMax = 64;
 inline constexpr std::size_t kDomainBytesMax = 253;  // RFC 1035
 inline constexpr std::size_t kShortTextBytesMax = 256;
+// Tokens of registries are signed documents of some KiB.
+inline constexpr std::size_t kRegistryPasswordBytesMax = std::size_t{16} << 10U;
 inline constexpr int kMaxInstancesMax = 32;
 inline constexpr double kCpuCoresMax = 4096;
 inline constexpr std::int64_t kMemoryMibMin = 6;  // the engine's own lower bound

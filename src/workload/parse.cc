@@ -164,9 +164,9 @@ void parse_image(Fields& fields, ImageConfig& config) {
       !docker::is_digest(config.default_tag)) {
     fields.fault("default_tag", "invalid", "must be a tag or sha256: and 64 hex digits");
   }
-  if (!config.registry_name.empty()) {
-    fields.fault("registry_name", "unsupported",
-                 "registries cannot be declared yet: leave it empty for a registry without login");
+  if (const Status good = check_name(config.registry_name);
+      !config.registry_name.empty() && !good.ok()) {
+    fields.fault("registry_name", "invalid", good.error().message());
   }
   if (image.empty()) {
     if (fields.faults().size() == faults_before) {

@@ -10,6 +10,7 @@
 #include "workload/containers.h"
 #include "workload/deploy.h"
 #include "workload/recovery.h"
+#include "workload/registry.h"
 #include "workload/settle.h"
 #include "workload/view.h"
 
@@ -48,6 +49,35 @@ Status unmask_env(std::map<std::string, std::string>& env, const catalog::Env& s
   return {};
 }
 
+// Makes the row or changes it; its id. One transaction with the look at the registry that it names.
+Result<std::string> store_definition(const Core& core,
+                                     const Definition& definition,
+                                     const std::optional<catalog::Workload>& existing,
+                                     Applied& applied) {
+  ImageConfig checked = definition.config;
+  TRY(use_registry(core, checked));
+  if (!existing.has_value()) {
+    catalog::Workload row;
+    row.id = ids::make(ids::kWorkload);
+    row.name = definition.name;
+    row.kind = definition.kind;
+    row.config_json = config_to_json(definition.config);
+    row.env = definition.config.env;
+    row.faces_json = faces_to_json(definition.public_faces);
+    TRY(core.catalog.workloads().insert(row));
+    applied.created = applied.changed = true;
+    return row.id;
+  }
+  catalog::WorkloadTable::Change change;
+  change.config_json = config_to_json(definition.config);
+  change.env = definition.config.env;
+  change.faces_json = faces_to_json(definition.public_faces);
+  TRY_ASSIGN(const catalog::Workload now,
+             core.catalog.workloads().update_config(existing->id, change));
+  applied.changed = now.config_version != existing->config_version;
+  return existing->id;
+}
+
 Status write_audit(const Core& core,
                    const std::string& actor,
                    const std::string& action,
@@ -74,7 +104,8 @@ Result<Applied> Workloads::apply(std::string_view text,
   }
   TRY(unmask_env(definition.config.env, existing.has_value() ? existing->env : catalog::Env{}));
   if (existing.has_value()) {
-    TRY_ASSIGN(const auto volumes, effective_volumes(parts_, existing->id, definition.config));
+    TRY_ASSIGN(const auto volumes,
+               volume::effective_volumes(parts_.catalog, existing->id, definition.config.volumes));
     if (const auto reason = check_handover(definition.config, volumes)) {
       return fault(reason->target, reason->code, reason->detail);
     }
@@ -83,26 +114,10 @@ Result<Applied> Workloads::apply(std::string_view text,
 
   Applied applied;
   std::string id;
-  if (!existing.has_value()) {
-    catalog::Workload row;
-    row.id = ids::make(ids::kWorkload);
-    row.name = definition.name;
-    row.kind = definition.kind;
-    row.config_json = config_to_json(definition.config);
-    row.env = definition.config.env;
-    row.faces_json = faces_to_json(definition.public_faces);
-    TRY(parts_.catalog.workloads().insert(row));
-    id = row.id;
-    applied.created = applied.changed = true;
-  } else {
-    id = existing->id;
-    catalog::WorkloadTable::Change change;
-    change.config_json = config_to_json(definition.config);
-    change.env = definition.config.env;
-    change.faces_json = faces_to_json(definition.public_faces);
-    TRY_ASSIGN(const catalog::Workload now, parts_.catalog.workloads().update_config(id, change));
-    applied.changed = now.config_version != existing->config_version;
-  }
+  TRY(parts_.catalog.atomically([&]() -> Status {
+    TRY_ASSIGN(id, store_definition(parts_, definition, existing, applied));
+    return {};
+  }));
   if (applied.changed) {
     tell(parts_, applied.created ? "workload.created" : "workload.changed", id, "",
          "workload " + definition.name + (applied.created ? " created" : " changed"));
@@ -135,7 +150,8 @@ Status Workloads::set_volume(const std::string& id_or_name,
   row.scope = volume::scope_name(volume.scope);
   row.name = volume.name;
   TRY_ASSIGN(const volume::DeclaredVolume checked, volume::check_volume(row));
-  TRY_ASSIGN(const auto now, effective_volumes(parts_, workload.id, config));
+  TRY_ASSIGN(const auto now,
+             volume::effective_volumes(parts_.catalog, workload.id, config.volumes));
   const auto after = volume::merge_volumes(now, {checked});
   if (after.size() > volume::kVolumesMax) {
     return fault("target", "too_many",
@@ -167,6 +183,28 @@ Status Workloads::unset_volume(const std::string& id_or_name,
   return {};
 }
 
+Result<std::vector<RegistryView>> Workloads::list_registries() {
+  return view_registries(parts_);
+}
+
+Result<RegistryView> Workloads::set_registry(const catalog::Registry& registry) {
+  TRY(check_registry(registry));
+  TRY(parts_.catalog.registries().set(registry));
+  tell(parts_, "registry.set", "", "",
+       fmt::format("registry {} is {}, user {}", registry.name, registry.url, registry.user));
+  TRY_ASSIGN(auto views, view_registries(parts_));
+  for (RegistryView& view : views) {
+    if (view.row.name == registry.name) return std::move(view);
+  }
+  return Error(Code::kConflict, "registry " + registry.name + " was removed meanwhile");
+}
+
+Status Workloads::remove_registry(const std::string& name) {
+  TRY(workload::remove_registry(parts_, name));
+  tell(parts_, "registry.removed", "", "", "registry " + name + " removed");
+  return {};
+}
+
 Result<DeployResult> Workloads::deploy(const std::string& id_or_name,
                                        const DeployOptions& options,
                                        catalog::OperationContext& context) {
@@ -180,7 +218,7 @@ Status Workloads::change_desired(const std::string& id_or_name,
                                  catalog::OperationContext& context) {
   TRY_ASSIGN(catalog::Workload workload, get_living(parts_, id_or_name));
   TRY_ASSIGN(const auto keys, workload_keys(parts_, workload));
-  TRY_ASSIGN(parallel::LockGuard guard, take_lock(parts_, keys, on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard guard, volume::take_lock(parts_.locks, keys, on_busy, context));
   TRY_ASSIGN(workload, get_living(parts_, workload.id));
   auto settled = finish_unfinished(parts_, workload.id);
   if (settled.ok()) {
@@ -244,7 +282,7 @@ Status Workloads::remove(const std::string& id_or_name,
   TRY_ASSIGN(const catalog::Workload workload, parts_.catalog.workloads().get(id_or_name));
   const std::vector<std::string> keys =
       workload_keys(parts_, workload).value_or({"workload:" + workload.id});
-  TRY_ASSIGN(parallel::LockGuard guard, take_lock(parts_, keys, on_busy, context));
+  TRY_ASSIGN(parallel::LockGuard guard, volume::take_lock(parts_.locks, keys, on_busy, context));
   TRY(context.forbid_cancel());
   TRY(write_audit(parts_, actor, "workload.remove", workload.name, workload.id));
   context.phase("remove");

@@ -84,6 +84,11 @@ struct VolumeView {
   std::string reason;      // why it does not resolve; empty where it does
 };
 
+struct RegistryView {
+  catalog::Registry row;               // password is empty here
+  std::vector<std::string> workloads;  // that name it
+};
+
 struct Applied {
   WorkloadView workload;
   bool created = false;
@@ -125,6 +130,14 @@ class Workloads final : public volume::Lifecycle {
   Status unset_volume(const std::string& id_or_name,
                       const std::string& target,
                       const std::string& actor);
+
+  // --- registries ------------------------------------------------------------------------------
+  Result<std::vector<RegistryView>> list_registries();
+  // Stores a registry with its login, or replaces it: effective at the next pull. kInvalid with
+  // every fault by field.
+  Result<RegistryView> set_registry(const catalog::Registry& registry);
+  // kConflict while a workload names it, kNotFound.
+  Status remove_registry(const std::string& name);
 
   // --- containers ------------------------------------------------------------------------------
   // kRefused with every reason at once (volumes that do not resolve, a missing image); kBusy;

@@ -48,7 +48,7 @@ Result<WorkloadView> view_of(const Core& core, catalog::Workload row, const Desc
   TRY_ASSIGN(ImageConfig config, config_from_json(row.config_json));
   config.env = row.env;
   view.config_json = show_config(config).dump();
-  TRY_ASSIGN(view.volumes, effective_volumes(core, row.id, config));
+  TRY_ASSIGN(view.volumes, volume::effective_volumes(core.catalog, row.id, config.volumes));
   TRY_ASSIGN(view.release, core.catalog.releases().current(row.id));
   if (view.release.has_value()) view.release->env.clear();
   TRY_ASSIGN(const auto rows, serving_rows(core, row.id));
@@ -119,7 +119,7 @@ Result<std::vector<WorkloadView>> view_workloads(const Core& core) {
 Result<std::vector<VolumeView>> view_volumes(const Core& core, const std::string& id_or_name) {
   TRY_ASSIGN(const catalog::Workload row, core.catalog.workloads().get(id_or_name));
   TRY_ASSIGN(const ImageConfig config, config_from_json(row.config_json));
-  TRY_ASSIGN(const auto declared, effective_volumes(core, row.id, config));
+  TRY_ASSIGN(const auto declared, volume::effective_volumes(core.catalog, row.id, config.volumes));
   TRY_ASSIGN(const auto persisted, core.catalog.volumes().list(row.id));
   TRY_ASSIGN(const volume::PlaceSettings settings, core.place_settings());
   TRY_ASSIGN(const volume::Resolution resolution,

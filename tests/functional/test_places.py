@@ -205,3 +205,16 @@ def test_a_staging_directory_of_others_is_not_used(cairn):
     else:
         assert "cannot_exchange" in reasons(json.loads(answer.stdout))
         assert (data / "file").read_text() == "first"
+
+
+def test_a_plan_removes_only_the_staging_directory_that_it_made(cairn, tmp_path):
+    allow(cairn, tmp_path)
+    deploy(cairn, workload(volumes=[absolute(tmp_path / "data")]))
+    fill(tmp_path / "data", "first")
+    ident = snapshot(cairn)
+    assert cairn.ok("snapshot", "restore", "web", ident, "--dry-run")["status"] == "planned"
+    assert sorted(os.listdir(tmp_path)) == ["data"]
+    (tmp_path / ".cairn").mkdir(mode=0o700)
+    made = (tmp_path / ".cairn").stat().st_ino
+    assert cairn.ok("snapshot", "restore", "web", ident, "--dry-run")["status"] == "planned"
+    assert (tmp_path / ".cairn").stat().st_ino == made

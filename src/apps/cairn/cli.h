@@ -62,6 +62,7 @@ Exit not_confirmed(const Cli& cli, const std::string& word);
 // The commands, by noun.
 void add_workload(CLI::App& app, Cli& cli);
 void add_volume(CLI::App& app, Cli& cli);
+void add_registry(CLI::App& app, Cli& cli);
 void add_snapshot(CLI::App& app, Cli& cli);
 void add_archives(CLI::App& noun, Cli& cli);  // verbs of snapshot
 void add_restore(CLI::App& app, Cli& cli);

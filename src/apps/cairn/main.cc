@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
 
   add_workload(app, cli);
   add_volume(app, cli);
+  add_registry(app, cli);
   add_snapshot(app, cli);
   add_restore(app, cli);
   add_repo(app, cli);

@@ -6,6 +6,7 @@ a half-used connection behind. Not thread-safe state: none is kept, so any threa
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
@@ -195,10 +196,11 @@ class EngineClient:
             raise EngineError("import", response)
         return self._check("image", self.get(f"/images/{tag}/json"), 200).json()["Id"]
 
-    def push(self, tag: str) -> str:
-        """Pushes `registry/repo:tag`; returns the manifest's digest."""
+    def push(self, tag: str, login: tuple | None = None) -> str:
+        """Pushes `registry/repo:tag`, as (user, password) where the registry wants to know; the manifest's digest."""
         name, _, version = tag.rpartition(":")
-        headers = {"X-Registry-Auth": "e30="}
+        auth = {"username": login[0], "password": login[1]} if login else {}
+        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()}
         response = self.call("POST", f"/images/{name}/push", {"tag": version}, b"", headers, timeout=300)
         lines = self._check("push", response, 200).ndjson()
         digests = [line["aux"]["Digest"] for line in lines if "aux" in line]

@@ -9,6 +9,7 @@ Whatever must reach a container's address (cairnd, psql) is started as `engine.e
 
 from __future__ import annotations
 
+import crypt
 import os
 import secrets
 import sys
@@ -274,10 +275,14 @@ class FakeDocker(_Engine):
 
 
 class Registry:
-    """docker-registry with its own storage, on 127.0.0.1 of an engine's network namespace."""
+    """docker-registry with its own storage, on 127.0.0.1 of an engine's network namespace.
 
-    def __init__(self, engine: _Engine, base=None):
+    login: (user, password) that it asks for; set another and restart() to rotate it.
+    """
+
+    def __init__(self, engine: _Engine, base=None, login: tuple | None = None):
         self.engine = engine
+        self.login = login
         self._own_base = base is None
         self.base = Path(base) if base else process.scratch_dir("registry")
         self.port = 20000 + secrets.randbelow(20000)
@@ -295,7 +300,7 @@ class Registry:
         """Tags and pushes a local image; returns the digest the registry gave it."""
         target = self.image(repo, tag)
         self.engine.client.tag(source, target)
-        return self.engine.client.push(target)
+        return self.engine.client.push(target, self.login)
 
     def start(self) -> None:
         storage = self.base / "storage"
@@ -304,7 +309,7 @@ class Registry:
         config.write_text(
             "version: 0.1\nlog: {level: warn}\n"
             f"storage: {{filesystem: {{rootdirectory: {storage}}}, delete: {{enabled: true}}}}\n"
-            f"http: {{addr: {self.address}}}\n"
+            f"http: {{addr: {self.address}}}\n" + self._auth()
         )
         self.daemon = Daemon(self.engine.enter(["/usr/bin/docker-registry", "serve", config]), self.log)
 
@@ -316,6 +321,15 @@ class Registry:
                 return False
 
         self.daemon.wait_until(ready, 30, "docker-registry")
+
+    def _auth(self) -> str:
+        """The part of the config that asks for the login; the file of logins is written."""
+        if self.login is None:
+            return ""
+        user, password = self.login
+        hashed = crypt.crypt(password, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
+        (self.base / "htpasswd").write_text(f"{user}:{hashed}\n")
+        return f"auth: {{htpasswd: {{realm: test, path: {self.base / 'htpasswd'}}}}}\n"
 
     def stop(self) -> None:
         if self.daemon is not None:
@@ -355,6 +369,7 @@ class FakeRegistry:
     def __init__(self, engine: FakeDocker):
         self.engine = engine
 
+    login = None
     image = Registry.image
     publish = Registry.publish
 
