@@ -117,7 +117,7 @@ TEST_F(ServerTest, OversizedHeaderAndBrokenTargetAreRefused) {
 }
 
 TEST_F(ServerTest, SpoolsBodiesWhereTheRuleSaysSo) {
-  constexpr std::uint64_t kLimit = 5U << 20U;
+  static constexpr std::uint64_t kLimit = 5U << 20U;
   spool_rule_ = [](const Request& head) {
     return head.path == "/spooled" && head.caller.role == Role::kAdmin
                ? std::optional<std::uint64_t>(kLimit)

@@ -133,7 +133,8 @@ void Session::read_first_byte() {
   spool_.reset();
   parser_.emplace();
   parser_->header_limit(static_cast<std::uint32_t>(kHeaderBytesMax));
-  parser_->body_limit(kBodyBytesMax);
+  // Decided with the head: a bound here would refuse a body before it is known whose it is.
+  parser_->body_limit(boost::none);
   if (buffer_.size() > 0) return read_header();
   stream_.expires_after(ms(kIdleTimeoutMs));
   stream_.async_read_some(buffer_.prepare(4096),
@@ -151,7 +152,12 @@ void Session::read_header() {
                             if (failure) return self->on_read_failed(failure);
                             self->busy_ = true;
                             const auto spooled = self->spool_limit();
+                            const std::uint64_t max = spooled.value_or(kBodyBytesMax);
+                            if (self->parser_->content_length().value_or(0) > max) {
+                              return self->on_read_failed(http::error::body_limit);
+                            }
                             if (spooled.has_value()) return self->open_spool(*spooled);
+                            self->parser_->body_limit(kBodyBytesMax);
                             self->read_body();
                           });
 }
@@ -236,8 +242,9 @@ void Session::on_read_failed(beast::error_code failure) {
   busy_ = true;
   request_id_ = ids::make("req_");
   if (failure == http::error::body_limit) {
+    const bool spooled = spool_ != nullptr || spool_limit().has_value();
     const char* what =
-        spool_ == nullptr ? "the body is larger than 1 MiB" : "the archive is larger than allowed";
+        !spooled ? "the body is larger than 1 MiB" : "the archive is larger than allowed";
     return write(problem(413, Error(Code::kInvalid, what), request_id_));
   }
   if (failure == http::error::header_limit || failure == http::error::buffer_overflow) {
