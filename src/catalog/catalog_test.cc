@@ -172,9 +172,9 @@ TEST_F(CatalogFile, OfTheFirstVersionBecomesOneOfThisVersion) {
   const auto columns = [](sqlite::Database& database) {
     return database
         .all<std::string>(
-            "SELECT group_concat(line, ';') FROM (SELECT t.name || '.' || c.name || ' ' || c.type || "
-            "' ' || c.pk || ' ' || c.\"notnull\" || ' ' || ifnull(c.dflt_value, '') AS line "
-            "FROM sqlite_schema t, pragma_table_xinfo(t.name) c WHERE t.type = 'table' ORDER BY 1)",
+            "SELECT t.name || '.' || c.name || ' ' || c.type || ' ' || c.pk || ' ' || "
+            "c.\"notnull\" || ' ' || ifnull(c.dflt_value, '') FROM sqlite_schema t, "
+            "pragma_table_xinfo(t.name) c WHERE t.type = 'table' ORDER BY t.name, c.cid",
             {}, +[](const sqlite::Statement& row) -> Result<std::string> { return row.text(0); })
         .value_or({});
   };
@@ -183,7 +183,7 @@ TEST_F(CatalogFile, OfTheFirstVersionBecomesOneOfThisVersion) {
     auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
     ASSERT_TRUE(database.ok());
     fresh = columns(*database);
-    ASSERT_EQ(fresh.size(), 1U);
+    ASSERT_FALSE(fresh.empty());
     ASSERT_TRUE(database->execute("DROP TABLE registries; PRAGMA user_version=1000").ok());
     EXPECT_NE(columns(*database), fresh);
   }

@@ -9,10 +9,10 @@ Whatever must reach a container's address (cairnd, psql) is started as `engine.e
 
 from __future__ import annotations
 
-import crypt
 import os
 import secrets
 import sys
+import warnings
 from pathlib import Path
 
 from . import process
@@ -22,6 +22,11 @@ from .images import make_empty_image, make_postgres_image, make_small_image  # n
 from .loopfs import LoopFs  # noqa: F401
 from .process import Daemon, NetNs
 from .trees import diff_trees, tree_digest  # noqa: F401
+
+with warnings.catch_warnings():
+    # Only Python 3.13 is without it; Debian 12 has 3.11.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import crypt
 
 process.interrupt_on_sigterm()
 
