@@ -48,21 +48,32 @@ std::size_t scan(const std::byte* data, std::size_t at, std::size_t end, std::ui
 
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kFixedFileBytesMin = 1024 * 1024;
-constexpr std::size_t kTarMagicAt = 257;
 
-// Longer files get longer chunks, so that lists of ids stay short.
-std::size_t fixed_chunk_bytes(std::uint64_t size_bytes) {
+// The more there is in one directory, the longer the chunks: the ids of all its files stand in one
+// tree, 67 bytes each, and none of these rows has more than a million below it.
+std::size_t fixed_chunk_bytes(std::uint64_t bytes) {
   constexpr std::size_t kKiB = 1024;
   constexpr std::uint64_t kGiB = std::uint64_t{1} << 30U;
-  if (size_bytes <= 4 * kGiB) return 256 * kKiB;
-  if (size_bytes <= 64 * kGiB) return 1024 * kKiB;
+  if (bytes <= 16 * kGiB) return 64 * kKiB;
+  if (bytes <= 128 * kGiB) return 256 * kKiB;
+  if (bytes <= 1024 * kGiB) return 1024 * kKiB;
   return 4096 * kKiB;
 }
 
+bool has_magic(ByteView head, std::size_t at, std::string_view magic) {
+  return head.size() >= at + magic.size() &&
+         std::memcmp(head.data() + at, magic.data(), magic.size()) == 0;
+}
+
+// Archives are a whole number of records long by chance, and are written anew, not in place.
 bool is_tar(ByteView head) {
-  constexpr std::string_view kMagic = "ustar";
-  return head.size() >= kTarMagicAt + kMagic.size() &&
-         std::memcmp(head.data() + kTarMagicAt, kMagic.data(), kMagic.size()) == 0;
+  return has_magic(head, 257, "ustar");
+}
+
+// Their length need not be whole pages: SQLite's may be 512 bytes, an image ends anywhere.
+bool is_rewritten(ByteView head) {
+  return has_magic(head, 0, "SQLite format 3") || has_magic(head, 0, "QFI\xfb") ||
+         has_magic(head, 0, "KDMV") || has_magic(head, 0, "vhdxfile");
 }
 
 }  // namespace
@@ -81,11 +92,11 @@ std::size_t first_cut(ByteView data) {
   return scan<kEasyShift>(data.data(), normal, end, hash);
 }
 
-ChunkPlan plan_chunks(std::uint64_t size_bytes, bool has_holes, ByteView head) {
-  if (size_bytes < kFixedFileBytesMin) return {};
-  const bool pages = size_bytes % kPageBytes == 0 && !is_tar(head);
-  if (!pages && !has_holes) return {};
-  return {Chunking::kFixed, fixed_chunk_bytes(size_bytes)};
+ChunkPlan plan_chunks(const FileLook& file) {
+  if (file.size_bytes < kFixedFileBytesMin) return {};
+  const bool pages = file.size_bytes % kPageBytes == 0 && !is_tar(file.head);
+  if (!pages && !file.has_holes && !is_rewritten(file.head)) return {};
+  return {Chunking::kFixed, fixed_chunk_bytes(std::max(file.size_bytes, file.directory_bytes))};
 }
 
 bool is_zero(ByteView bytes) {

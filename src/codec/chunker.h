@@ -24,9 +24,17 @@ struct ChunkPlan {
   std::size_t fixed_bytes = 0;  // for kFixed: a multiple of 64 KiB
 };
 
-// Files that are rewritten in place (database files, disk images: whole pages long) and files with
-// holes are cut at fixed places; everything else by content. head: the first bytes of the file.
-ChunkPlan plan_chunks(std::uint64_t size_bytes, bool has_holes, ByteView head);
+// What a file looks like from outside.
+struct FileLook {
+  std::uint64_t size_bytes = 0;
+  bool has_holes = false;
+  ByteView head;                      // its first bytes, 512 where it has them
+  std::uint64_t directory_bytes = 0;  // of all files in its directory: their ids share one tree
+};
+
+// Files that are rewritten in place (databases, disk images) and files with holes are cut at fixed
+// places; everything else by content. docs/decisions/0004-fixed-chunks.md.
+ChunkPlan plan_chunks(const FileLook& file);
 
 // True where every byte is zero.
 bool is_zero(ByteView bytes);

@@ -75,8 +75,9 @@ TEST(Compressor, RoundTripsAndPassesOverNoise) {
   Compressor compressor;
   Bytes text;
   for (int i = 0; i < 20000; ++i) text.push_back(static_cast<std::byte>("lorem ipsum"[i % 11]));
-  Bytes frame;
-  ASSERT_TRUE(compressor.compress(text, frame));
+  const auto compressed = compressor.compress(text);
+  ASSERT_TRUE(compressed.has_value());
+  const Bytes frame(compressed->begin(), compressed->end());
   EXPECT_LT(frame.size(), text.size() / 10);
   Bytes plain;
   ASSERT_TRUE(compressor.decompress(frame, text.size(), plain).ok());
@@ -84,8 +85,9 @@ TEST(Compressor, RoundTripsAndPassesOverNoise) {
   ASSERT_TRUE(compressor.decompress_bounded(frame, 1 << 20, plain).ok());
   EXPECT_EQ(plain, text);
 
-  EXPECT_FALSE(compressor.compress(random_data(1 << 20, 3), frame));
-  EXPECT_FALSE(compressor.compress(random_data(1000, 3), frame));
+  EXPECT_FALSE(compressor.compress(random_data(1 << 20, 3)).has_value());
+  EXPECT_FALSE(compressor.compress(random_data(64 << 10, 3)).has_value());
+  EXPECT_FALSE(compressor.compress(random_data(1000, 3)).has_value());
 }
 
 TEST(Compressor, RefusesWrongLengthsBombsAndBrokenFrames) {
@@ -144,17 +146,31 @@ TEST(Chunker, FindsItsCutsAgainAfterAnInsertion) {
   EXPECT_GT(same, before.size() / 2);
 }
 
-TEST(Chunker, DatabaseLikeFilesAreCutAtFixedPlaces) {
-  EXPECT_EQ(plan_chunks(1 << 30, false, {}).chunking, Chunking::kFixed);
-  EXPECT_EQ(plan_chunks((1 << 30) + 1, false, {}).chunking, Chunking::kContent);
-  EXPECT_EQ(plan_chunks((1 << 30) + 1, true, {}).chunking, Chunking::kFixed);
-  EXPECT_EQ(plan_chunks(8192, false, {}).chunking, Chunking::kContent);
+TEST(Chunker, FilesThatAreRewrittenInPlaceAreCutAtFixedPlaces) {
+  const auto fixed = [](const FileLook& file) { return plan_chunks(file).fixed_bytes; };
+  constexpr std::uint64_t kGiB = 1ULL << 30U;
+  EXPECT_EQ(fixed({.size_bytes = kGiB}), 64U << 10U);
+  EXPECT_EQ(fixed({.size_bytes = kGiB + 1}), 0U);
+  EXPECT_EQ(fixed({.size_bytes = kGiB + 1, .has_holes = true}), 64U << 10U);
+  EXPECT_EQ(fixed({.size_bytes = 8192}), 0U);
   Bytes tar(512);
   const std::string_view magic = "ustar";
   std::copy(as_bytes(magic).begin(), as_bytes(magic).end(), tar.begin() + 257);
-  EXPECT_EQ(plan_chunks(40 << 20, false, tar).chunking, Chunking::kContent);
-  for (const std::uint64_t size : {1ULL << 21U, 5ULL << 30U, 1ULL << 40U}) {
-    EXPECT_EQ(plan_chunks(size, false, {}).fixed_bytes % 65536, 0U);
+  EXPECT_EQ(fixed({.size_bytes = 40 << 20, .head = tar}), 0U);
+  EXPECT_EQ(fixed({.size_bytes = (40 << 20) + 512, .head = as_bytes("SQLite format 3")}),
+            64U << 10U);
+}
+
+TEST(Chunker, ListsOfIdsStayShortHoweverLargeADirectoryIs) {
+  std::size_t before = 0;
+  for (unsigned bits = 21; bits < 45; ++bits) {
+    const std::uint64_t total = 1ULL << bits;
+    const ChunkPlan plan = plan_chunks({.size_bytes = 1 << 21, .directory_bytes = total});
+    EXPECT_EQ(plan.fixed_bytes % 65536, 0U);
+    EXPECT_GE(plan.fixed_bytes, before);
+    EXPECT_LE(total / plan.fixed_bytes, 4U << 20U);
+    EXPECT_EQ(plan.fixed_bytes, plan_chunks({.size_bytes = total}).fixed_bytes);
+    before = plan.fixed_bytes;
   }
 }
 

@@ -14,7 +14,7 @@ constexpr int kThoroughLevel = 3;
 constexpr int kWindowLogMax = 27;  // 128 MiB for a stream of unknown length
 
 // What does not compress is found by a sample: pieces of a large blob, a twentieth of its cost.
-constexpr std::size_t kSampledBytesMin = 64 * 1024;
+constexpr std::size_t kSampledBytesMin = 256 * 1024;
 constexpr std::size_t kSamplePieceBytes = 2048;
 constexpr std::size_t kSamplePieces = 6;
 
@@ -29,7 +29,7 @@ struct Compressor::Contexts {
   ZSTD_CCtx* compress = ZSTD_createCCtx();
   ZSTD_DCtx* decompress = ZSTD_createDCtx();
   Bytes sample;
-  Bytes sample_frame;
+  Bytes scratch;  // never shrinks: what a vector grows by is zeroed first
 
   Contexts() {
     CHECK(compress != nullptr && decompress != nullptr);
@@ -42,13 +42,13 @@ struct Compressor::Contexts {
   Contexts(const Contexts&) = delete;
   Contexts& operator=(const Contexts&) = delete;
 
-  void frame(ByteView plain, int level, Bytes& out) const {
+  ByteView frame(ByteView plain, int level) {
     const std::size_t bound = ZSTD_compressBound(plain.size());
-    if (out.size() < bound) out.resize(bound);
-    const std::size_t size =
-        ZSTD_compressCCtx(compress, out.data(), out.size(), plain.data(), plain.size(), level);
+    if (scratch.size() < bound) scratch.resize(bound);
+    const std::size_t size = ZSTD_compressCCtx(compress, scratch.data(), scratch.size(),
+                                               plain.data(), plain.size(), level);
     CHECK(!ZSTD_isError(size));
-    out.resize(size);
+    return ByteView(scratch).first(size);
   }
 
   bool sample_shrinks(ByteView plain) {
@@ -58,8 +58,7 @@ struct Compressor::Contexts {
       std::memcpy(sample.data() + i * kSamplePieceBytes, plain.data() + i * step,
                   kSamplePieceBytes);
     }
-    frame(sample, kFastLevel, sample_frame);
-    return is_worth_it(sample.size(), sample_frame.size());
+    return is_worth_it(sample.size(), frame(sample, kFastLevel).size());
   }
 };
 
@@ -68,22 +67,29 @@ Compressor::~Compressor() = default;
 Compressor::Compressor(Compressor&&) noexcept = default;
 Compressor& Compressor::operator=(Compressor&&) noexcept = default;
 
-bool Compressor::compress(ByteView plain, Bytes& out) {
-  if (plain.size() < 64) return false;  // a frame's own bytes eat the gain
-  if (plain.size() >= kSampledBytesMin && !contexts_->sample_shrinks(plain)) return false;
-  contexts_->frame(plain, kFastLevel, out);
-  return is_worth_it(plain.size(), out.size());
+std::optional<ByteView> Compressor::compress(ByteView plain) {
+  if (plain.size() < 64) return std::nullopt;  // a frame's own bytes eat the gain
+  if (plain.size() >= kSampledBytesMin && !contexts_->sample_shrinks(plain)) return std::nullopt;
+  const ByteView frame = contexts_->frame(plain, kFastLevel);
+  if (!is_worth_it(plain.size(), frame.size())) return std::nullopt;
+  return frame;
 }
 
 void Compressor::compress_always(ByteView plain, Effort effort, Bytes& out) {
-  contexts_->frame(plain, effort == Effort::kFast ? kFastLevel : kThoroughLevel, out);
+  const int level = effort == Effort::kFast ? kFastLevel : kThoroughLevel;
+  const ByteView frame = contexts_->frame(plain, level);
+  out.assign(frame.begin(), frame.end());
 }
 
 Status Compressor::decompress(ByteView frame, std::size_t plain_bytes, Bytes& out) {
   out.resize(plain_bytes);
+  return decompress_into(frame, out);
+}
+
+Status Compressor::decompress_into(ByteView frame, std::span<std::byte> out) {
   const std::size_t size = ZSTD_decompressDCtx(contexts_->decompress, out.data(), out.size(),
                                                frame.data(), frame.size());
-  if (ZSTD_isError(size) || size != plain_bytes) {
+  if (ZSTD_isError(size) || size != out.size()) {
     return Error(Code::kCorrupt, "compressed bytes do not decompress to their length");
   }
   return {};

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -18,14 +20,16 @@ class Compressor {
   Compressor(Compressor&&) noexcept;
   Compressor& operator=(Compressor&&) noexcept;
 
-  // Replaces out with a frame and says true, or says false where compressing is not worth it (a
-  // sample does not shrink, or the frame is not smaller).
-  bool compress(ByteView plain, Bytes& out);
+  // A frame, valid until the next call, or nothing where compressing is not worth it (a sample does
+  // not shrink, or the frame is not smaller).
+  std::optional<ByteView> compress(ByteView plain);
   // Always makes a frame, even where it grows.
   void compress_always(ByteView plain, Effort effort, Bytes& out);
   // Replaces out with exactly plain_bytes bytes; kCorrupt where the frame holds fewer or more, or
   // is broken.
   Status decompress(ByteView frame, std::size_t plain_bytes, Bytes& out);
+  // Fills out; kCorrupt where the frame holds fewer or more bytes than that, or is broken.
+  Status decompress_into(ByteView frame, std::span<std::byte> out);
   // For frames whose length nobody told: kCorrupt past max_bytes.
   Status decompress_bounded(ByteView frame, std::size_t max_bytes, Bytes& out);
 

@@ -87,6 +87,19 @@ struct Box::Contexts {
     CHECK(EVP_MAC_final(mac, raw(tag), &size, kMacBytes) == 1 && size == kMacBytes);
     OPENSSL_cleanse(key.data(), key.size());
   }
+
+  [[nodiscard]] Status check(ByteView sealed) const {
+    if (sealed.size() < kBoxOverheadBytes) {
+      return Error(Code::kCorrupt, "sealed bytes are too short");
+    }
+    const ByteView cipher_text = sealed.subspan(kIvBytes, sealed.size() - kBoxOverheadBytes);
+    std::array<std::byte, kMacBytes> tag{};
+    authenticate(sealed.data(), cipher_text, tag.data());
+    if (CRYPTO_memcmp(tag.data(), cipher_text.data() + cipher_text.size(), kMacBytes) != 0) {
+      return Error(Code::kCorrupt, "sealed bytes do not authenticate");
+    }
+    return {};
+  }
 };
 
 Box::Box(const BoxKey& key) : contexts_(std::make_unique<Contexts>(key)) {}
@@ -97,7 +110,12 @@ Box& Box::operator=(Box&&) noexcept = default;
 void Box::seal(ByteView plain, Bytes& out) {
   const std::size_t start = out.size();
   out.resize(start + plain.size() + kBoxOverheadBytes);
-  std::byte* iv = out.data() + start;
+  seal_into(plain, std::span(out).subspan(start));
+}
+
+void Box::seal_into(ByteView plain, std::span<std::byte> out) {
+  CHECK(out.size() == plain.size() + kBoxOverheadBytes);
+  std::byte* iv = out.data();
   std::byte* cipher_text = iv + kIvBytes;
   random_bytes({iv, kIvBytes});
   contexts_->crypt(iv, plain, cipher_text);
@@ -105,17 +123,18 @@ void Box::seal(ByteView plain, Bytes& out) {
 }
 
 Status Box::open(ByteView sealed, Bytes& out) {
-  if (sealed.size() < kBoxOverheadBytes) return Error(Code::kCorrupt, "sealed bytes are too short");
-  const std::byte* iv = sealed.data();
+  TRY(contexts_->check(sealed));
   const ByteView cipher_text = sealed.subspan(kIvBytes, sealed.size() - kBoxOverheadBytes);
-  std::array<std::byte, kMacBytes> tag{};
-  contexts_->authenticate(iv, cipher_text, tag.data());
-  if (CRYPTO_memcmp(tag.data(), cipher_text.data() + cipher_text.size(), kMacBytes) != 0) {
-    return Error(Code::kCorrupt, "sealed bytes do not authenticate");
-  }
   out.resize(cipher_text.size());
-  contexts_->crypt(iv, cipher_text, out.data());
+  contexts_->crypt(sealed.data(), cipher_text, out.data());
   return {};
+}
+
+Result<ByteView> Box::open_in_place(std::span<std::byte> sealed) {
+  TRY(contexts_->check(sealed));
+  const auto text = sealed.subspan(kIvBytes, sealed.size() - kBoxOverheadBytes);
+  contexts_->crypt(sealed.data(), text, text.data());
+  return ByteView(text);
 }
 
 Result<BoxKey> derive_box_key(std::string_view password,

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "base/bytes.h"
@@ -38,9 +39,13 @@ class Box {
   // Appends IV, ciphertext and MAC of plain to out: kBoxOverheadBytes more than plain. The IV is
   // random.
   void seal(ByteView plain, Bytes& out);
+  // The same into out, which is plain.size() + kBoxOverheadBytes long.
+  void seal_into(ByteView plain, std::span<std::byte> out);
   // Replaces out with the plaintext. kCorrupt unless the MAC is right, before anything is
   // decrypted.
   Status open(ByteView sealed, Bytes& out);
+  // The same where the sealed bytes lie, without a copy: the plaintext is a part of sealed.
+  Result<ByteView> open_in_place(std::span<std::byte> sealed);
 
  private:
   struct Contexts;

@@ -362,6 +362,9 @@ Result<std::string> path_of(const Fd& fd) {
 }
 
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd) {
+  // Most objects have none: asked by descriptor first, since a path below /proc costs as much as
+  // opening a file. A descriptor that only names its object has no other way.
+  if (::flistxattr(fd.get(), nullptr, 0) == 0) return std::vector<Xattr>{};
   const std::string path = proc_path(fd);
   std::string names;
   for (int attempt = 0; attempt < kOpenRetriesMax; ++attempt) {
@@ -419,6 +422,9 @@ Status change_owner(const Fd& fd, std::uint32_t uid, std::uint32_t gid) {
 }
 
 Status change_mode(const Fd& fd, std::uint32_t mode) {
+  if (::fchmod(fd.get(), mode) == 0) return {};
+  if (errno != EBADF) return os_error("change mode", errno);
+  // fd only names its object (O_PATH).
   if (::chmod(proc_path(fd).c_str(), mode) != 0) return os_error("change mode", errno);
   return {};
 }

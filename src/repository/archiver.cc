@@ -14,11 +14,13 @@
 #include "parallel/bounded_queue.h"
 #include "parallel/guarded.h"
 #include "parallel/task_group.h"
+#include "repository/archive_dir.h"
 #include "repository/blob_writer.h"
 #include "repository/entry.h"
 #include "repository/file_store.h"
 #include "repository/limits.h"
 #include "repository/lock.h"
+#include "repository/scan.h"
 #include "repository/top_tree.h"
 #include "repository/tree.h"
 
@@ -36,52 +38,13 @@ std::string volume_path(int index) {
 namespace {
 
 constexpr std::int64_t kProgressEveryMs = 200;
-// One root while it is read.
-struct Root {
-  int index = 0;
-  std::uint64_t mount_id = 0;
-  Node node;  // of /volumes/<index>
-  std::atomic<std::uint64_t> bytes = 0;
-  std::atomic<std::uint64_t> files = 0;
-  std::uint64_t dirs = 0;  // the rest belongs to the walking thread
-  std::uint64_t sockets = 0;
-  std::vector<std::string> mounts;
-  parallel::Guarded<std::vector<std::string>> warnings;
+constexpr std::size_t kFilesPerJob = 16;  // handed to a worker at once, so that it seldom waits
+
+// A directory whose subdirectories are being walked.
+struct Level {
+  std::shared_ptr<OpenDir> dir;
+  std::vector<std::size_t> children;  // slots that are left, last one first
 };
-
-// One directory while its entries are stored. pending counts what is not done yet, and one for the
-// walk itself; who takes it to zero stores the tree and tells the parent.
-struct OpenDir {
-  std::shared_ptr<OpenDir> parent;
-  std::size_t slot = 0;  // in parent->nodes
-  os::Dir dir;
-  Root* root = nullptr;
-  std::string path;         // relative to the root, "" for the root itself
-  std::vector<Node> nodes;  // a node without a name vanished
-  std::atomic<std::size_t> pending = 1;
-
-  OpenDir(std::shared_ptr<OpenDir> parent_dir,
-          std::size_t parent_slot,
-          os::Dir open_dir,
-          Root* of_root,
-          std::string relative_path)
-      : parent(std::move(parent_dir)),
-        slot(parent_slot),
-        dir(std::move(open_dir)),
-        root(of_root),
-        path(std::move(relative_path)) {}
-};
-
-std::string child_path(const OpenDir& dir, std::string_view name) {
-  std::string path = dir.path;
-  if (!path.empty()) path += '/';
-  path += name;
-  return path;
-}
-
-std::uint64_t device_id_of(const Root& root) {
-  return kDeviceIdBase + static_cast<std::uint64_t>(root.index);
-}
 
 bool vanished(const Error& error) {
   return error.code() == Code::kNotFound;
@@ -98,7 +61,13 @@ class Archiver {
         progress_(progress),
         writer_(repository, stop),
         jobs_(kJobsQueued),
-        files_(writer_, [this](FilePiece& piece) { return offer(piece); }),
+        files_(
+            writer_,
+            [this](FilePiece& piece) { return offer(piece); },
+            [this](std::uint64_t bytes) {
+              bytes_done_ += bytes;
+              report();
+            }),
         group_(stop, [this] { jobs_.close(); }) {}
 
   Status store_roots(const std::vector<ArchiveRoot>& roots);
@@ -112,24 +81,32 @@ class Archiver {
   };
   struct FileJob {
     std::shared_ptr<OpenDir> dir;
+    std::vector<std::size_t> slots;
+  };
+  // One file of a job.
+  struct FileSlot {
+    std::shared_ptr<OpenDir> dir;
     std::size_t slot = 0;
   };
   using Job = std::variant<FileJob, FilePiece>;
+  enum class Added { kNothing, kFile, kDir };  // what is left to do
 
-  Status walk(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store);
-  Result<bool> add_entry(OpenDir& dir, const os::Entry& entry);
-  Status walk_child(const std::shared_ptr<OpenDir>& dir,
-                    std::size_t slot,
-                    std::size_t depth,
-                    StoreContext& store);
+  Status walk(std::shared_ptr<OpenDir> top, StoreContext& store);
+  Result<Level> enter(std::shared_ptr<OpenDir> dir);
+  Result<Added> add_entry(OpenDir& dir, const os::Entry& entry);
+  bool take_over(const OpenDir& dir, const os::Stat& stat, Node& node);
+  Result<std::shared_ptr<OpenDir>> open_child(const std::shared_ptr<OpenDir>& dir,
+                                              std::size_t slot);
   Status walk_roots(const std::vector<ArchiveRoot>& roots);
   Status work();
-  Status store_file(const FileJob& job, Worker& worker);
-  Result<bool> use_known(const FileJob& job);
-  Status end_file(const FileJob& job, OpenFile& file, StoreContext& store);
+  Status store_file(const FileSlot& job, Worker& worker);
+  Result<bool> use_known(const FileSlot& job);
+  Status end_file(const FileSlot& job, OpenFile& file, StoreContext& store);
   Status complete(std::shared_ptr<OpenDir> dir, StoreContext& store);
-  Result<std::vector<os::Xattr>> read_xattrs(const os::Fd& fd, Root& root, const std::string& path);
-  void warn(Root& root, std::string text);
+  Result<std::vector<os::Xattr>> read_xattrs(const os::Fd& fd,
+                                             const OpenDir& dir,
+                                             std::string_view name);
+  void warn(OpenRoot& root, std::string text);
   void report();
   bool offer(FilePiece& piece);
 
@@ -139,7 +116,7 @@ class Archiver {
   BlobWriter writer_;
   parallel::BoundedQueue<Job> jobs_;
   FileStore files_;
-  std::vector<std::unique_ptr<Root>> roots_;
+  std::vector<std::unique_ptr<OpenRoot>> roots_;
   std::atomic<std::size_t> roots_pending_ = 0;
   std::atomic<std::uint64_t> bytes_done_ = 0;
   std::atomic<std::uint64_t> items_done_ = 0;
@@ -147,21 +124,22 @@ class Archiver {
   parallel::TaskGroup group_;
 };
 
-void Archiver::warn(Root& root, std::string text) {
+void Archiver::warn(OpenRoot& root, std::string text) {
   progress_.warn(text);
   auto warnings = root.warnings.lock();
   if (warnings->size() < kWarningsMax) warnings->push_back(std::move(text));
 }
 
-// The format has no place for a name that is not UTF-8: better left out than changed.
+// Of the entry name in dir, or of a root where that is empty. The format has no place for a name
+// that is not UTF-8: better left out than changed.
 Result<std::vector<os::Xattr>> Archiver::read_xattrs(const os::Fd& fd,
-                                                     Root& root,
-                                                     const std::string& path) {
+                                                     const OpenDir& dir,
+                                                     std::string_view name) {
   std::size_t lost = 0;
   TRY_ASSIGN(std::vector<os::Xattr> xattrs, repository::read_xattrs(fd, lost));
   if (lost != 0) {
-    warn(root,
-         "an extended attribute of " + printable(path) + " is left out: its name is not UTF-8");
+    warn(*dir.root, "an extended attribute of /" + printable(path_below(dir, name)) +
+                        " is left out: its name is not UTF-8");
   }
   return xattrs;
 }
@@ -180,85 +158,141 @@ void Archiver::report() {
   progress_.count({.bytes_done = bytes_done_, .items_done = items_done_});
 }
 
-// Looks at one entry; true where a node was added.
-Result<bool> Archiver::add_entry(OpenDir& dir, const os::Entry& entry) {
-  Root& root = *dir.root;
+// True where the file is as it was known to be; then nothing is left to do for it.
+bool Archiver::take_over(const OpenDir& dir, const os::Stat& stat, Node& node) {
+  if (known_ == nullptr) return false;
+  const std::string path = path_below(dir, node.name);
+  std::optional<Node> known =
+      known_->find_entry({dir.root->index, path, &dir.dir, node.name}, stat);
+  const auto is_here = [this](const Id& id) { return writer_.has(BlobType::kData, id); };
+  if (!known || !std::all_of(known->content.begin(), known->content.end(), is_here)) return false;
+  node.xattrs = std::move(known->xattrs);
+  node.content = std::move(known->content);
+  node.size = stat.size_bytes;
+  dir.root->bytes += node.size;
+  bytes_done_ += node.size;
+  return true;
+}
+
+// Looks at one entry; what is left to do for it.
+Result<Archiver::Added> Archiver::add_entry(OpenDir& dir, const os::Entry& entry) {
+  OpenRoot& root = *dir.root;
   TRY_ASSIGN(const std::optional<os::Stat> stat, dir.dir.find(entry.name));
-  if (!stat) return false;
+  if (!stat) return Added::kNothing;
   if (stat->mount_id != root.mount_id) {
-    root.mounts.push_back(child_path(dir, entry.name));
-    return false;
+    root.mounts.push_back(path_below(dir, entry.name));
+    return Added::kNothing;
   }
   if (stat->type == os::FileType::kSocket) {
     ++root.sockets;
-    return false;
+    return Added::kNothing;
   }
+  if (stat->type != os::FileType::kDirectory && stat->links > 1) {
+    auto& missing = root.links_missing.try_emplace(stat->inode, stat->links).first->second;
+    if (--missing == 0) root.links_missing.erase(stat->inode);
+  }
+  if (stat->type == os::FileType::kRegular) dir.files_bytes += stat->size_bytes;
   Node node;
   node.name = entry.name;
   set_metadata(node, *stat, device_id_of(root));
   if (stat->type != os::FileType::kRegular && stat->type != os::FileType::kDirectory) {
     auto fd = dir.dir.open_path(entry.name);
-    if (!fd.ok() && vanished(fd.error())) return false;
+    if (!fd.ok() && vanished(fd.error())) return Added::kNothing;
     if (!fd.ok()) return fd.error();
-    TRY_ASSIGN(node.xattrs, read_xattrs(*fd, root, entry.name));
+    TRY_ASSIGN(node.xattrs, read_xattrs(*fd, dir, entry.name));
     if (stat->type == os::FileType::kSymlink) {
       auto target = dir.dir.read_link(entry.name);
-      if (!target.ok() && vanished(target.error())) return false;
+      if (!target.ok() && vanished(target.error())) return Added::kNothing;
       if (!target.ok()) return target.error();
       node.link_target = std::move(*target);
     }
+  }
+  const bool is_dir = stat->type == os::FileType::kDirectory;
+  const bool to_do =
+      is_dir || (stat->type == os::FileType::kRegular && !take_over(dir, *stat, node));
+  if (!to_do) {
     ++root.files;
     ++items_done_;
   }
   dir.nodes.push_back(std::move(node));
-  return true;
+  return is_dir ? Added::kDir : to_do ? Added::kFile : Added::kNothing;
 }
 
-Status Archiver::walk(const std::shared_ptr<OpenDir>& dir, std::size_t depth, StoreContext& store) {
-  if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
+// Lists the directory and hands its files to the workers. What is left are its subdirectories.
+Result<Level> Archiver::enter(std::shared_ptr<OpenDir> dir) {
   if (group_.stop_token().stop_requested()) return Error(Code::kCancelled, "cancelled");
   ++dir->root->dirs;
   ++items_done_;
+  report();
   TRY_ASSIGN(std::vector<os::Entry> entries, dir->dir.list());
   std::sort(entries.begin(), entries.end(),
             [](const os::Entry& a, const os::Entry& b) { return a.name < b.name; });
   dir->nodes.reserve(entries.size());
+  Level level{.dir = dir, .children = {}};
+  std::vector<std::size_t> files;
   for (const os::Entry& entry : entries) {
     auto added = add_entry(*dir, entry);
-    if (!added.ok()) return added.error().with_context(printable(child_path(*dir, entry.name)));
+    if (!added.ok()) return added.error().with_context(printable(path_below(*dir, entry.name)));
+    if (*added == Added::kFile) files.push_back(dir->nodes.size() - 1);
+    if (*added == Added::kDir) level.children.push_back(dir->nodes.size() - 1);
   }
+  std::reverse(files.begin(), files.end());
+  std::reverse(level.children.begin(), level.children.end());
   // The nodes stay where they are from here on: other threads fill in those of files, which this
   // one leaves alone once they are handed over.
-  std::vector<std::size_t> children;
-  for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
-    const NodeType type = dir->nodes[i].type;
-    if (type == NodeType::kDir) children.push_back(i);
-    if (type == NodeType::kFile || type == NodeType::kDir) ++dir->pending;
+  dir->pending += level.children.size() + files.size();
+  while (!files.empty()) {
+    FileJob job{.dir = dir, .slots = {}};
+    while (!files.empty() && job.slots.size() < kFilesPerJob) {
+      job.slots.push_back(files.back());
+      files.pop_back();
+    }
+    if (!jobs_.push(std::move(job))) return Error(Code::kCancelled, "cancelled");
   }
-  for (std::size_t i = 0; i < dir->nodes.size(); ++i) {
-    if (dir->nodes[i].type != NodeType::kFile) continue;
-    if (!jobs_.push(FileJob{dir, i})) return Error(Code::kCancelled, "cancelled");
-  }
-  for (const std::size_t slot : children) TRY(walk_child(dir, slot, depth, store));
-  return complete(dir, store);
+  return level;
 }
 
-Status Archiver::walk_child(const std::shared_ptr<OpenDir>& dir,
-                            std::size_t slot,
-                            std::size_t depth,
-                            StoreContext& store) {
+// Opens a subdirectory; null where it vanished.
+Result<std::shared_ptr<OpenDir>> Archiver::open_child(const std::shared_ptr<OpenDir>& dir,
+                                                      std::size_t slot) {
   Node& node = dir->nodes[slot];
-  const std::string path = child_path(*dir, node.name);
   auto opened = dir->dir.open_dir(node.name, os::Crossing::kRefuse);
   if (!opened.ok()) {
-    if (!vanished(opened.error())) return opened.error().with_context(printable(path));
+    if (!vanished(opened.error())) {
+      return opened.error().with_context(printable(path_below(*dir, node.name)));
+    }
     node.name.clear();
     --dir->pending;
-    return {};
+    return std::shared_ptr<OpenDir>();
   }
-  TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd(), *dir->root, path));
-  return walk(std::make_shared<OpenDir>(dir, slot, std::move(*opened), dir->root, path), depth + 1,
-              store);
+  TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd(), *dir, node.name));
+  return std::make_shared<OpenDir>(dir, slot, std::move(*opened), dir->root, node.name);
+}
+
+// In depth first, without recursion: trees may be deeper than a stack is.
+Status Archiver::walk(std::shared_ptr<OpenDir> top, StoreContext& store) {
+  std::vector<Level> levels;
+  TRY_ASSIGN(Level first, enter(std::move(top)));
+  levels.push_back(std::move(first));
+  while (!levels.empty()) {
+    Level& level = levels.back();
+    if (level.children.empty()) {
+      const std::shared_ptr<OpenDir> dir = std::move(level.dir);
+      levels.pop_back();
+      TRY(complete(dir, store));
+      continue;
+    }
+    const std::size_t slot = level.children.back();
+    level.children.pop_back();
+    TRY_ASSIGN(std::shared_ptr<OpenDir> child, open_child(level.dir, slot));
+    if (!child) continue;
+    if (levels.size() > kDepthMax) {
+      return Error(Code::kInvalid, "the tree is deeper than allowed");
+    }
+    TRY_ASSIGN(Level below, enter(std::move(child)));
+    levels.push_back(std::move(below));
+  }
+  return {};
 }
 
 // One thing of dir is done. Stores dir's tree, and its parents', where it was the last.
@@ -267,7 +301,8 @@ Status Archiver::complete(std::shared_ptr<OpenDir> dir, StoreContext& store) {
     std::erase_if(dir->nodes, [](const Node& node) { return node.name.empty(); });
     const std::string json = encode_tree(dir->nodes);
     if (json.size() > kTreeBlobBytesMax) {
-      return Error(Code::kInvalid, printable(dir->path) + " has more entries than can be stored");
+      return Error(Code::kInvalid,
+                   printable(path_below(*dir, "")) + " has more entries than can be stored");
     }
     TRY_ASSIGN(const Id tree, writer_.store(BlobType::kTree, as_bytes(json), store));
     if (!dir->parent) {
@@ -281,12 +316,12 @@ Status Archiver::complete(std::shared_ptr<OpenDir> dir, StoreContext& store) {
   return {};
 }
 
-Result<bool> Archiver::use_known(const FileJob& job) {
+Result<bool> Archiver::use_known(const FileSlot& job) {
   OpenDir& dir = *job.dir;
   Node& node = dir.nodes[job.slot];
   TRY_ASSIGN(const os::Fd fd, dir.dir.open_path(node.name));
   TRY_ASSIGN(const os::Stat stat, os::stat_fd(fd));
-  const std::string path = child_path(dir, node.name);
+  const std::string path = path_below(dir, node.name);
   auto content = known_->find({dir.root->index, path, &dir.dir, node.name}, stat);
   if (!content) return false;
   const auto is_here = [this](const Id& id) { return writer_.has(BlobType::kData, id); };
@@ -294,11 +329,11 @@ Result<bool> Archiver::use_known(const FileJob& job) {
   set_metadata(node, stat, device_id_of(*dir.root));
   node.size = stat.size_bytes;
   node.content = std::move(*content);
-  TRY_ASSIGN(node.xattrs, read_xattrs(fd, *dir.root, path));
+  TRY_ASSIGN(node.xattrs, read_xattrs(fd, dir, node.name));
   return true;
 }
 
-Status Archiver::store_file(const FileJob& job, Worker& worker) {
+Status Archiver::store_file(const FileSlot& job, Worker& worker) {
   OpenDir& dir = *job.dir;
   Node& node = dir.nodes[job.slot];
   if (known_ != nullptr) {
@@ -306,8 +341,10 @@ Status Archiver::store_file(const FileJob& job, Worker& worker) {
     if (!used.ok() && !vanished(used.error())) return used.error();
     if (used.ok() && *used) {
       dir.root->bytes += node.size;
+      bytes_done_ += node.size;
       ++dir.root->files;
       ++items_done_;
+      report();
       return complete(job.dir, worker.store);
     }
   }
@@ -315,39 +352,38 @@ Status Archiver::store_file(const FileJob& job, Worker& worker) {
   if (!opened.ok()) return opened.error();
   if (!opened->fd.valid()) {
     // It went away, or something that is no file took its name: the next capture has it.
-    warn(*dir.root, printable(child_path(dir, node.name)) + " went away while it was read");
+    warn(*dir.root, printable(path_below(dir, node.name)) + " went away while it was read");
     node.name.clear();
     return complete(job.dir, worker.store);
   }
-  const std::string path = child_path(dir, node.name);
   const os::Stat stat = opened->stat;
   set_metadata(node, stat, device_id_of(*dir.root));
-  TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd, *dir.root, path));
+  TRY_ASSIGN(node.xattrs, read_xattrs(opened->fd, dir, node.name));
 
   auto file = std::make_shared<OpenFile>();
   file->fd = std::move(opened->fd);
   file->stat = stat;
+  file->directory_bytes = dir.files_bytes;
   file->done = [this, job](OpenFile& read, StoreContext& store) {
     return end_file(job, read, store);
   };
-  auto stored = files_.store(file, worker.buffer, worker.store);
-  // The node may be stored and gone by now.
-  if (!stored.ok()) return stored.error().with_context(printable(path));
+  const std::string name = node.name;  // the node may be stored and gone when this fails
+  const Status stored = files_.store(file, worker.buffer, worker.store);
+  if (!stored.ok()) return stored.error().with_context(printable(path_below(dir, name)));
   return {};
 }
 
 // The last piece of a file is stored; store belongs to the thread that did it.
-Status Archiver::end_file(const FileJob& job, OpenFile& file, StoreContext& store) {
+Status Archiver::end_file(const FileSlot& job, OpenFile& file, StoreContext& store) {
   OpenDir& dir = *job.dir;
   Node& node = dir.nodes[job.slot];
   node.size = file.size_bytes;
   node.content = std::move(file.content);
   dir.root->bytes += node.size;
-  bytes_done_ += node.size;
   ++dir.root->files;
   ++items_done_;
   if (known_ != nullptr) {
-    known_->remember({dir.root->index, child_path(dir, node.name), &dir.dir, node.name}, file.stat,
+    known_->remember({dir.root->index, path_below(dir, node.name), &dir.dir, node.name}, file.stat,
                      node.content);
   }
   report();
@@ -357,8 +393,8 @@ Status Archiver::end_file(const FileJob& job, OpenFile& file, StoreContext& stor
 Status Archiver::work() {
   Worker worker(repository_.master_key());
   while (auto job = jobs_.pop()) {
-    if (auto* file = std::get_if<FileJob>(&*job)) {
-      TRY(store_file(*file, worker));
+    if (auto* files = std::get_if<FileJob>(&*job)) {
+      for (const std::size_t slot : files->slots) TRY(store_file({files->dir, slot}, worker));
     } else {
       TRY(files_.store_piece(std::move(std::get<FilePiece>(*job)), worker.buffer, worker.store));
     }
@@ -370,17 +406,23 @@ Status Archiver::walk_roots(const std::vector<ArchiveRoot>& roots) {
   StoreContext store(repository_.master_key());
   for (const ArchiveRoot& root : roots) {
     const std::string name = std::to_string(root.index);
-    auto state = std::make_unique<Root>();
+    auto state = std::make_unique<OpenRoot>();
     state->index = root.index;
     state->node.name = name;
     TRY_ASSIGN(const os::Stat stat, root.dir->stat());
     state->mount_id = stat.mount_id;
     set_metadata(state->node, stat, device_id_of(*state));
-    TRY_ASSIGN(state->node.xattrs, read_xattrs(root.dir->fd(), *state, "/"));
     TRY_ASSIGN(os::Dir dir, root.dir->clone());
     auto open = std::make_shared<OpenDir>(nullptr, 0, std::move(dir), state.get(), "");
+    TRY_ASSIGN(state->node.xattrs, read_xattrs(root.dir->fd(), *open, ""));
+    OpenRoot& walked = *state;
     roots_.push_back(std::move(state));
-    TRY(walk(open, 0, store));
+    TRY(walk(std::move(open), store));
+    if (const std::size_t outside = walked.links_missing.size(); outside != 0) {
+      walked.links_outside = outside;
+      warn(walked, links_outside_words(outside));
+    }
+    walked.links_missing.clear();
   }
   return {};
 }
@@ -413,6 +455,7 @@ Result<ArchiveResult> Archiver::finish(std::string_view manifest, std::vector<In
                             .files = root->files,
                             .dirs = root->dirs,
                             .sockets_skipped = root->sockets,
+                            .links_outside = root->links_outside,
                             .mounts_skipped = root->mounts,
                             .warnings = *root->warnings.lock()});
   }

@@ -14,6 +14,7 @@
 #include "os/dir.h"
 #include "repository/repository.h"
 #include "repository/snapshot.h"
+#include "repository/tree.h"
 
 namespace cairn::repository {
 
@@ -39,6 +40,13 @@ class KnownFiles {
   virtual ~KnownFiles() = default;
   // The content that the file at place, which looks like stat now, is known to have.
   virtual std::optional<std::vector<Id>> find(const FilePlace& place, const os::Stat& stat) = 0;
+  // The whole entry, where nothing about the file changed, its times and attributes neither: then
+  // it is not even opened. Asked first, by the walking thread.
+  virtual std::optional<Node> find_entry(const FilePlace& place, const os::Stat& stat) {
+    (void)place;
+    (void)stat;
+    return std::nullopt;
+  }
   // The file was read; stat was taken before the first byte.
   virtual void remember(const FilePlace& place,
                         const os::Stat& stat,
@@ -51,6 +59,7 @@ struct RootStats {
   std::uint64_t files = 0;  // entries but directories
   std::uint64_t dirs = 0;   // the root too
   std::uint64_t sockets_skipped = 0;
+  std::uint64_t links_outside = 0;          // files with further names that are not below the root
   std::vector<std::string> mounts_skipped;  // relative paths of mounts beneath the root
   std::vector<std::string> warnings;        // sentences, at most 100
   // Of a CaptureSession's cut; zero elsewhere.

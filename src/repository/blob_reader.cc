@@ -1,5 +1,7 @@
 #include "repository/blob_reader.h"
 
+#include <algorithm>
+
 #include "repository/backend/backend.h"
 #include "repository/blob_index.h"
 #include "repository/limits.h"
@@ -32,6 +34,23 @@ Status BlobReader::open(const PackedBlob& blob, ByteView sealed, Bytes& plain) {
   } else {
     TRY_CONTEXT(box_.open(sealed, frame_), what);
     TRY_CONTEXT(compressor_.decompress(frame_, blob.plain_bytes, plain), what);
+  }
+  if (codec::sha256(plain) != blob.id) {
+    return Error(Code::kCorrupt, blob_name(blob.type, blob.id) + " is not what its id says");
+  }
+  return {};
+}
+
+Status BlobReader::open_into(const PackedBlob& blob,
+                             std::span<std::byte> sealed,
+                             std::span<std::byte> plain) {
+  CHECK(plain.size() == plain_size(blob));
+  auto opened = box_.open_in_place(sealed);
+  if (!opened.ok()) return opened.error().with_context(blob_name(blob.type, blob.id));
+  if (blob.plain_bytes == 0) {
+    std::copy(opened->begin(), opened->end(), plain.begin());
+  } else {
+    TRY_CONTEXT(compressor_.decompress_into(*opened, plain), blob_name(blob.type, blob.id));
   }
   if (codec::sha256(plain) != blob.id) {
     return Error(Code::kCorrupt, blob_name(blob.type, blob.id) + " is not what its id says");

@@ -1,5 +1,6 @@
 #include "repository/blob_writer.h"
 
+#include <optional>
 #include <utility>
 
 #include "repository/backend/backend.h"
@@ -46,6 +47,7 @@ Status BlobWriter::write_packs() {
 Status BlobWriter::write_pack(PackBuilder::Finished next, std::size_t& blobs) {
   TRY(repository_.backend().save_later(FileKind::kPack, next.pack.id.hex(), next.content));
   bytes_added_ += next.content.size();
+  spare_.lock()->push_back(std::move(next.content));
   blobs += next.pack.blobs.size();
   written_.push_back(std::move(next.pack));
   if (blobs < kIndexBlobsTarget) return {};
@@ -71,6 +73,18 @@ bool BlobWriter::claim(BlobType type, const Id& id) {
   return claimed_[slot(type)].lock()->insert(id).second;
 }
 
+PackBuilder BlobWriter::new_builder() {
+  Bytes buffer;
+  {
+    auto spare = spare_.lock();
+    if (!spare->empty()) {
+      buffer = std::move(spare->back());
+      spare->pop_back();
+    }
+  }
+  return PackBuilder(std::move(buffer));
+}
+
 Status BlobWriter::hand_over(PackBuilder builder, codec::Box& box) {
   ++flow_.lock()->in_flight;
   if (finished_.push(std::move(builder).finish(box))) return {};
@@ -80,14 +94,14 @@ Status BlobWriter::hand_over(PackBuilder builder, codec::Box& box) {
 
 Status BlobWriter::append(const PackedBlob& blob, ByteView sealed, codec::Box& box) {
   Open& open = open_[slot(blob.type)];
-  PackBuilder full;
+  std::optional<PackBuilder> full;
   {
     const std::scoped_lock lock(open.mutex);
     open.builder.add(blob, sealed);
     if (open.builder.size_bytes() < kPackBytesTarget) return {};
-    std::swap(full, open.builder);
+    full = std::exchange(open.builder, new_builder());
   }
-  return hand_over(std::move(full), box);
+  return hand_over(std::move(*full), box);
 }
 
 Result<Id> BlobWriter::store(BlobType type, ByteView plain, StoreContext& context) {
@@ -95,20 +109,19 @@ Result<Id> BlobWriter::store(BlobType type, ByteView plain, StoreContext& contex
   if (!claim(type, id)) return id;
   PackedBlob blob{.id = id, .type = type};
   ByteView stored = plain;
-  bool compressed = true;
   if (type == BlobType::kTree) {
-    context.compressor.compress_always(plain, codec::Effort::kThorough, context.frame);
-  } else {
-    compressed = context.compressor.compress(plain, context.frame);
+    context.compressor.compress_always(plain, codec::Effort::kThorough, context.tree);
+    stored = context.tree;
+  } else if (const auto frame = context.compressor.compress(plain)) {
+    stored = *frame;
   }
-  if (compressed) {
-    stored = context.frame;
-    blob.plain_bytes = static_cast<std::uint32_t>(plain.size());
-  }
-  context.sealed.clear();
-  context.box.seal(stored, context.sealed);
+  if (stored.data() != plain.data()) blob.plain_bytes = static_cast<std::uint32_t>(plain.size());
+  const std::size_t sealed_bytes = stored.size() + codec::kBoxOverheadBytes;
+  if (context.sealed.size() < sealed_bytes) context.sealed.resize(sealed_bytes);
+  const std::span<std::byte> sealed = std::span(context.sealed).first(sealed_bytes);
+  context.box.seal_into(stored, sealed);
   ++blobs_added_;
-  TRY(append(blob, context.sealed, context.box));
+  TRY(append(blob, sealed, context.box));
   return id;
 }
 
@@ -133,7 +146,7 @@ Result<std::vector<IndexedPack>> BlobWriter::finish() {
   codec::Box box(repository_.master_key());
   for (Open& open : open_) {
     if (open.builder.empty()) continue;
-    const Status handed = hand_over(std::exchange(open.builder, PackBuilder()), box);
+    const Status handed = hand_over(std::move(open.builder), box);
     if (!handed.ok()) {
       TRY(failure());
       return handed.error();

@@ -31,8 +31,8 @@ struct StoreContext {
   explicit StoreContext(const codec::BoxKey& key) : box(key) {}
   codec::Box box;
   codec::Compressor compressor;
-  Bytes frame;
-  Bytes sealed;
+  Bytes tree;                  // the frame of a tree
+  Bytes sealed;                // never shrinks
   std::size_t zero_bytes = 0;  // the length whose all-zero blob is zero_id; 0: none yet
   Id zero_id;
 };
@@ -73,6 +73,7 @@ class BlobWriter {
   };
 
   bool claim(BlobType type, const Id& id);
+  PackBuilder new_builder();
   Status append(const PackedBlob& blob, ByteView sealed, codec::Box& box);
   Status hand_over(PackBuilder builder, codec::Box& box);
   Status write_packs();
@@ -84,6 +85,7 @@ class BlobWriter {
   parallel::Guarded<std::unordered_set<Id, codec::IdHash>> claimed_[2];
   std::atomic<std::uint64_t> bytes_added_ = 0;
   std::atomic<std::uint64_t> blobs_added_ = 0;
+  parallel::Guarded<std::vector<Bytes>> spare_;  // buffers of packs that were written
   parallel::BoundedQueue<PackBuilder::Finished> finished_;
   struct Flow {
     std::size_t in_flight = 0;  // packs handed over and not with the backend yet

@@ -24,7 +24,11 @@ class Cutter {
   Status walk(const os::Dir& dir, const std::string& path, const os::FileId& id, std::size_t depth);
   Status walk_child(
       const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged, std::size_t depth);
-  Status put_aside(const os::Dir& dir, const std::string& path, Fact& fact, const Fact* before);
+  Status put_aside(const os::Dir& dir,
+                   const std::string& path,
+                   Fact& fact,
+                   const Fact* before,
+                   std::uint64_t directory_bytes);
 
   SessionState& session_;
   const std::int64_t deadline_ms_;
@@ -37,7 +41,8 @@ class Cutter {
 Status Cutter::put_aside(const os::Dir& dir,
                          const std::string& path,
                          Fact& fact,
-                         const Fact* before) {
+                         const Fact* before,
+                         std::uint64_t directory_bytes) {
   auto opened = open_to_read(dir, fact.node.name);
   if (!opened.ok()) return opened.error().with_context(printable(path));
   if (!opened->fd.valid()) {
@@ -61,6 +66,7 @@ Status Cutter::put_aside(const os::Dir& dir,
   result_.bytes_cloned += added->bytes_cloned;
   result_.bytes_copied += added->bytes_copied;
   added->file.spool = session_.spools.size() - 1;
+  added->file.directory_bytes = directory_bytes;
   session_.spooled.push_back(std::move(added->file));
   fact.spooled = static_cast<std::uint32_t>(session_.spooled.size());
   return {};
@@ -90,6 +96,10 @@ Status Cutter::walk(const os::Dir& dir,
   const DirFacts* before = known ? &*known : nullptr;
   TRY_ASSIGN(std::vector<ScannedEntry> entries,
              scan_directory(dir, path, *root_, before, session_.since));
+  std::uint64_t directory_bytes = 0;
+  for (const ScannedEntry& entry : entries) {
+    if (entry.fact.node.type == NodeType::kFile) directory_bytes += entry.fact.stat_bytes;
+  }
   DirFacts out;
   bool same = before != nullptr && before->entries.size() == entries.size();
   for (ScannedEntry& entry : entries) {
@@ -105,7 +115,7 @@ Status Cutter::walk(const os::Dir& dir,
             [](const Fact& one) -> const std::string& { return one.node.name; });
         if (at != before->entries.end() && at->node.name == fact.node.name) old = &*at;
       }
-      TRY(put_aside(dir, join_path(path, fact.node.name), fact, old));
+      TRY(put_aside(dir, join_path(path, fact.node.name), fact, old, directory_bytes));
     }
     if (!fact.node.name.empty()) out.entries.push_back(std::move(fact));
   }
@@ -122,6 +132,9 @@ Status Cutter::cut_root(const ArchiveRoot& given) {
   spool_ = session_.spools.back().get();
   TRY(walk(*given.dir, "", root_->id, 0));
   result_.entries += root_->entries;
+  if (const std::size_t outside = root_->links_missing.size(); outside != 0) {
+    root_->warn(links_outside_words(outside));
+  }
   return spool_->seal();
 }
 

@@ -23,7 +23,10 @@ class SpoolStore {
  public:
   explicit SpoolStore(SessionState& session)
       : session_(session),
-        files_(session.writer, [](FilePiece&) { return false; }),
+        files_(
+            session.writer,
+            [](FilePiece&) { return false; },
+            [this](std::uint64_t bytes) { session_.progress.add(bytes, 0); }),
         group_(session.stop) {}
 
   Status run();
@@ -44,7 +47,7 @@ Status SpoolStore::store_whole(SpooledFile& spooled, Bytes& buffer, StoreContext
   TRY_ASSIGN(file->fd, os::duplicate(session_.spools[spooled.spool]->fd()));
   file->stat = spooled.stat;
   file->offset = spooled.offset;
-  file->spooled = true;
+  file->directory_bytes = spooled.directory_bytes;
   file->done = [&spooled](OpenFile& read, StoreContext&) -> Status {
     spooled.content = std::move(read.content);
     spooled.fixed_bytes = static_cast<std::uint32_t>(read.fixed_bytes);
@@ -83,7 +86,7 @@ Status SpoolStore::work() {
     SpooledFile& spooled = session_.spooled[mine];
     TRY(spooled.fixed_bytes != 0 ? store_changed(spooled, buffer, store)
                                  : store_whole(spooled, buffer, store));
-    session_.progress.add(spooled.stat.size_bytes, 1);
+    session_.progress.add(0, 1);
   }
 }
 
@@ -179,6 +182,7 @@ Result<Node> TreeStore::store_root(const ScanRoot& root, RootStats& stats) {
   stats.sockets_skipped = root.sockets;
   stats.mounts_skipped = root.mounts;
   stats.warnings = root.warnings;
+  stats.links_outside = root.links_missing.size();
   stats.walked = root.entries;
   stats.changed_files = root.changed_files;
   stats.changed_bytes = root.changed_bytes;

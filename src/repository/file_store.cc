@@ -14,7 +14,8 @@ namespace cairn::repository {
 namespace {
 
 constexpr std::size_t kReadBytes = 2 * codec::kChunkBytesMax;
-constexpr std::size_t kRangeBytes = std::size_t{4} << 20U;  // of fixed chunks, one piece
+constexpr std::size_t kPieceBytes = std::size_t{4} << 20U;  // of fixed chunks, for one thread
+constexpr std::size_t kStepBytes = std::size_t{1} << 20U;   // of fixed chunks, one read
 constexpr std::uint64_t kHoleSlackBytes = 64 * 1024;        // preallocated tails are no holes
 
 void ensure_size(Bytes& buffer, std::size_t size) {
@@ -65,27 +66,27 @@ Status FileStore::end_piece(OpenFile& file, StoreContext& context) {
 Status FileStore::store(const std::shared_ptr<OpenFile>& file,
                         Bytes& buffer,
                         StoreContext& context) {
-  // One byte more than there should be tells a file that grows; a spooled one cannot.
+  // What is written behind the size that was seen belongs to the next capture.
   const std::uint64_t size = file->stat.size_bytes;
-  const std::size_t extra = file->spooled ? 0 : 1;
   if (size <= kWholeFileBytesMax) {
-    ensure_size(buffer, size + extra);
+    ensure_size(buffer, size);
     TRY_ASSIGN(const std::size_t got,
-               os::read_at(file->fd, std::span(buffer).first(size + extra), file->offset));
-    if (got <= size) {
-      file->size_bytes = got;
-      if (got > 0) {
-        TRY_ASSIGN(const Id id, store_chunk(ByteView(buffer).first(got), context));
-        file->content.push_back(id);
-      }
-      return end_piece(*file, context);
+               os::read_at(file->fd, std::span(buffer).first(size), file->offset));
+    file->size_bytes = got;
+    if (got > 0) {
+      TRY_ASSIGN(const Id id, store_chunk(ByteView(buffer).first(got), context));
+      file->content.push_back(id);
+      stored_(got);
     }
+    return end_piece(*file, context);
   }
   std::array<std::byte, 512> head{};
   TRY_ASSIGN(const std::size_t got, os::read_at(file->fd, head, file->offset));
   file->has_holes = file->stat.blocks_bytes + kHoleSlackBytes < size;
-  const codec::ChunkPlan plan =
-      codec::plan_chunks(size, file->has_holes, ByteView(head).first(got));
+  const codec::ChunkPlan plan = codec::plan_chunks({.size_bytes = size,
+                                                    .has_holes = file->has_holes,
+                                                    .head = ByteView(head).first(got),
+                                                    .directory_bytes = file->directory_bytes});
   if (plan.chunking == codec::Chunking::kFixed) {
     file->fixed_bytes = plan.fixed_bytes;
     return store_fixed(file, buffer, context);
@@ -99,7 +100,7 @@ Status FileStore::store_fixed(const std::shared_ptr<OpenFile>& file,
   const std::size_t chunk = file->fixed_bytes;
   const std::uint64_t size = file->stat.size_bytes;
   const std::size_t chunks = (size + chunk - 1) / chunk;
-  const std::size_t step = std::max<std::size_t>(1, kRangeBytes / chunk);
+  const std::size_t step = std::max<std::size_t>(1, kPieceBytes / chunk);
   file->size_bytes = size;
   file->content.resize(chunks);
   for (std::size_t first = 0; first < chunks; first += step) {
@@ -112,31 +113,49 @@ Status FileStore::store_fixed(const std::shared_ptr<OpenFile>& file,
   return end_piece(*file, context);
 }
 
+// Reads [begin, begin + length) and stores its chunks. What lies beyond a new end of the file is
+// left out.
+Status FileStore::store_step(
+    OpenFile& file, std::uint64_t begin, std::size_t length, Bytes& buffer, StoreContext& context) {
+  ensure_size(buffer, length);
+  TRY_ASSIGN(const std::size_t got,
+             os::read_at(file.fd, std::span(buffer).first(length), file.offset + begin));
+  std::size_t index = begin / file.fixed_bytes;
+  for (std::size_t at = 0; at < got; at += file.fixed_bytes, ++index) {
+    const std::size_t size = std::min(file.fixed_bytes, got - at);
+    TRY_ASSIGN(const Id id, store_chunk(ByteView(buffer).subspan(at, size), context));
+    put_id(file, index, id);
+  }
+  stored_(got);
+  if (got == length) return {};
+  const std::scoped_lock lock(file.mutex);
+  file.size_bytes = std::min(file.size_bytes, begin + got);
+  return {};
+}
+
 Status FileStore::store_range(
     OpenFile& file, std::size_t first, std::size_t count, Bytes& buffer, StoreContext& context) {
   const std::uint64_t size = file.stat.size_bytes;
-  ensure_size(buffer, file.fixed_bytes);
-  for (std::size_t i = first; i < first + count; ++i) {
+  const std::size_t step = std::max<std::size_t>(1, kStepBytes / file.fixed_bytes);
+  for (std::size_t i = first; i < first + count;) {
+    std::size_t chunks = std::min(step, first + count - i);
     const std::uint64_t begin = std::uint64_t{i} * file.fixed_bytes;
-    const std::size_t length = std::min<std::uint64_t>(file.fixed_bytes, size - begin);
     if (file.has_holes) {
+      chunks = 1;
+      const std::uint64_t end = std::min<std::uint64_t>(begin + file.fixed_bytes, size);
       TRY_ASSIGN(const std::optional<os::DataRange> data,
                  os::next_data(file.fd, file.offset + begin));
-      if (!data || data->begin >= file.offset + begin + length) {
-        TRY_ASSIGN(const Id id, writer_.store_zeros(length, context));
-        put_id(file, i, id);
+      if (!data || data->begin >= file.offset + end) {
+        TRY_ASSIGN(const Id id, writer_.store_zeros(end - begin, context));
+        put_id(file, i++, id);
+        stored_(end - begin);
         continue;
       }
     }
-    TRY_ASSIGN(const std::size_t got,
-               os::read_at(file.fd, std::span(buffer).first(length), file.offset + begin));
-    if (got < length) {
-      const std::scoped_lock lock(file.mutex);
-      file.size_bytes = std::min(file.size_bytes, begin + got);
-    }
-    if (got == 0) return {};
-    TRY_ASSIGN(const Id id, store_chunk(ByteView(buffer).first(got), context));
-    put_id(file, i, id);
+    const std::size_t length =
+        std::min<std::uint64_t>(std::uint64_t{chunks} * file.fixed_bytes, size - begin);
+    TRY(store_step(file, begin, length, buffer, context));
+    i += chunks;
   }
   return {};
 }
@@ -154,12 +173,12 @@ Status FileStore::store_by_content(const std::shared_ptr<OpenFile>& file,
       std::memmove(buffer.data(), buffer.data() + begin, end - begin);
       end -= begin;
       begin = 0;
-      std::size_t wanted = kReadBytes - end;
-      if (file->spooled) wanted = std::min<std::uint64_t>(wanted, file->stat.size_bytes - offset);
+      const std::size_t wanted =
+          std::min<std::uint64_t>(kReadBytes - end, file->stat.size_bytes - offset);
       TRY_ASSIGN(
           const std::size_t got,
           os::read_at(file->fd, std::span(buffer).subspan(end, wanted), file->offset + offset));
-      at_end = got < kReadBytes - end;
+      at_end = got < wanted || offset + got == file->stat.size_bytes;
       end += got;
       offset += got;
     }
@@ -182,6 +201,7 @@ Status FileStore::store_by_content(const std::shared_ptr<OpenFile>& file,
     }
     TRY_ASSIGN(const Id id, store_chunk(rest.first(cut), context));
     put_id(*file, index, id);
+    stored_(cut);
   }
   file->size_bytes = offset;
   return end_piece(*file, context);
@@ -195,6 +215,7 @@ Status FileStore::store_piece(FilePiece piece, Bytes& buffer, StoreContext& cont
     --copies_in_flight_;
     if (!id.ok()) return id.error();
     put_id(*piece.file, piece.first, *id);
+    stored_(piece.bytes.size());
   }
   return end_piece(*piece.file, context);
 }

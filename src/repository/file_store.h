@@ -20,9 +20,9 @@ namespace cairn::repository {
 // size_bytes as they were read.
 struct OpenFile {
   os::Fd fd;
-  os::Stat stat;             // from before the first byte was read
-  std::uint64_t offset = 0;  // where the content begins in fd
-  bool spooled = false;      // other content follows behind stat.size_bytes
+  os::Stat stat;                      // from before the first byte was read
+  std::uint64_t offset = 0;           // where the content begins in fd: not 0 in a spool
+  std::uint64_t directory_bytes = 0;  // of all files in its directory
   std::function<Status(OpenFile&, StoreContext&)> done;
 
   std::vector<Id> content;
@@ -54,9 +54,12 @@ Result<ReadableFile> open_to_read(const os::Dir& dir, const std::string& name);
 // Thread-safe; buffers and contexts belong to the calling thread.
 class FileStore {
  public:
-  // offer: hands a piece to another thread now, or leaves it and says false.
-  FileStore(BlobWriter& writer, std::function<bool(FilePiece&)> offer)
-      : writer_(writer), offer_(std::move(offer)) {}
+  // offer: hands a piece to another thread now, or leaves it and says false. stored: so many more
+  // bytes are read and stored; both are called from any thread.
+  FileStore(BlobWriter& writer,
+            std::function<bool(FilePiece&)> offer,
+            std::function<void(std::uint64_t)> stored)
+      : writer_(writer), offer_(std::move(offer)), stored_(std::move(stored)) {}
 
   Status store(const std::shared_ptr<OpenFile>& file, Bytes& buffer, StoreContext& context);
   Status store_piece(FilePiece piece, Bytes& buffer, StoreContext& context);
@@ -68,11 +71,17 @@ class FileStore {
                           StoreContext& context);
   Status store_range(
       OpenFile& file, std::size_t first, std::size_t count, Bytes& buffer, StoreContext& context);
+  Status store_step(OpenFile& file,
+                    std::uint64_t begin,
+                    std::size_t length,
+                    Bytes& buffer,
+                    StoreContext& context);
   Result<Id> store_chunk(ByteView chunk, StoreContext& context);
   static Status end_piece(OpenFile& file, StoreContext& context);
 
   BlobWriter& writer_;
   const std::function<bool(FilePiece&)> offer_;
+  const std::function<void(std::uint64_t)> stored_;
   std::atomic<std::size_t> copies_in_flight_ = 0;
 };
 

@@ -143,7 +143,7 @@ TEST_F(HostileTree, WrongTypesAndSizes) {
 
 TEST_F(HostileTree, DepthAndSharedSubtreesAreBounded) {
   std::vector<std::string> trees = {"{\"nodes\":[]}\n"};
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 4200; ++i) {
     const std::string below = codec::sha256(as_bytes(trees.back())).hex();
     trees.push_back(fmt::format(
         R"({{"nodes":[{{"name":"a",{},"subtree":"{}"}},{{"name":"b",{},"subtree":"{}"}}]}})",
@@ -155,7 +155,7 @@ TEST_F(HostileTree, DepthAndSharedSubtreesAreBounded) {
   const auto size = measure(*repository_, *wide, "/v");
   ASSERT_TRUE(size.ok());
   EXPECT_EQ(size->entries, (std::uint64_t{1} << 31U) - 1);
-  const auto deep = forge_dir(trees[1000], trees);
+  const auto deep = forge_dir(trees[4200], trees);
   EXPECT_FALSE(measure(*repository_, *deep, "/v").ok());
   EXPECT_EQ(restore_code(deep), Code::kInvalid);
 }

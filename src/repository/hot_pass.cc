@@ -25,6 +25,7 @@ struct HotDir {
   os::FileId id;
   Id tree;                            // of an earlier capture, while everything is as it was
   std::vector<ScannedEntry> entries;  // a fact without a name vanished
+  std::uint64_t files_bytes = 0;      // sizes of the regular files, as listed
   std::atomic<std::size_t> pending = 1;
   std::atomic<bool> changed = false;
 
@@ -43,7 +44,10 @@ class HotPass {
       : session_(session),
         out_(out),
         jobs_(kJobsQueued),
-        files_(session.writer, [this](FilePiece& piece) { return offer(piece); }),
+        files_(
+            session.writer,
+            [this](FilePiece& piece) { return offer(piece); },
+            [this](std::uint64_t bytes) { session_.progress.add(bytes, 0); }),
         group_(session.stop, [this] { jobs_.close(); }) {}
 
   Result<PassResult> run(std::vector<ScanRoot>& roots);
@@ -134,6 +138,7 @@ Status HotPass::walk(
     ScannedEntry& entry = open->entries[i];
     if (entry.unchanged && !is_stored(entry.fact)) entry.unchanged = false;
     if (!entry.unchanged) open->changed = true;
+    if (entry.fact.node.type == NodeType::kFile) open->files_bytes += entry.fact.stat_bytes;
     if (entry.fact.node.type == NodeType::kFile && !entry.unchanged) {
       reads.push_back(i);
       ++open->pending;
@@ -188,6 +193,7 @@ Status HotPass::read_file(const HotFile& job, Worker& worker) {
   auto file = std::make_shared<OpenFile>();
   file->fd = std::move(opened->fd);
   file->stat = opened->stat;
+  file->directory_bytes = dir.files_bytes;
   file->done = [this, job](OpenFile& read, StoreContext&) { return end_file(job, read); };
   auto stored = files_.store(file, worker.buffer, worker.store);
   if (!stored.ok()) return stored.error().with_context("read a file of the volume");
@@ -202,7 +208,7 @@ Status HotPass::end_file(const HotFile& job, OpenFile& file) {
   if (file.size_bytes != fact.stat_bytes) fact.settled = false;
   ++files_read_;
   bytes_read_ += file.size_bytes;
-  session_.progress.add(file.size_bytes, 1);
+  session_.progress.add(0, 1);
   work_ended();
   return complete(*job.dir);
 }

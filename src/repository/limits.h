@@ -18,6 +18,8 @@ inline constexpr std::size_t kChunksInFlight = 16;
 inline constexpr std::size_t kJobsQueued = 256;
 inline constexpr std::size_t kWorkersMax = 8;
 
+inline constexpr std::size_t kParentDirsMax = 256;  // directories of a parent kept in memory
+
 // Of one restorer's window: what is planned together and read pack by pack.
 inline constexpr std::size_t kWindowBlobs = 8192;
 inline constexpr std::size_t kWindowFiles = 4096;
@@ -25,6 +27,7 @@ inline constexpr std::size_t kWindowOpenFiles = 128;
 inline constexpr std::size_t kWindowDirs = 256;
 inline constexpr std::size_t kRangeBytesMax = std::size_t{4} << 20U;  // of one read from a pack
 inline constexpr std::size_t kRangeGapBytesMax = 64 * 1024;           // read over, not around
+inline constexpr std::size_t kRunBytesMax = std::size_t{1} << 20U;    // of one write to a file
 inline constexpr std::size_t kHoleBytesMin = 64 * 1024;               // zero runs that become holes
 
 inline constexpr std::size_t kWarningsMax = 100;  // sentences a volume
@@ -37,7 +40,7 @@ inline constexpr std::size_t kSmallFileBytesMax = std::size_t{1} << 20U;  // con
 inline constexpr std::size_t kSnapshotBytesMax = std::size_t{64} << 20U;
 inline constexpr std::size_t kIndexBytesMax = std::size_t{1} << 30U;
 inline constexpr std::size_t kKeysMax = 20;
-inline constexpr std::size_t kDepthMax = 900;  // directories below each other: one descriptor each
+inline constexpr std::size_t kDepthMax = 4096;  // directories below each other: one descriptor each
 inline constexpr std::size_t kLinkTargetBytesMax = 4095;
 inline constexpr std::size_t kXattrsMax = 1024;  // of one entry
 inline constexpr std::uint64_t kFileBytesMax = std::uint64_t{1} << 62U;

@@ -46,10 +46,7 @@ os::FileType file_type(NodeType type) {
 Status write_metadata(const os::Fd& fd, const Node& node) {
   TRY(os::change_owner(fd, node.uid, node.gid));
   for (const os::Xattr& xattr : node.xattrs) {
-    const Status set = os::set_xattr(fd, xattr);
-    // The label belongs to the policy of the host that wrote it; a host without one has no place
-    // for it.
-    if (!set.ok() && xattr.name != kSelinux) return set;
+    TRY(os::set_xattr(fd, xattr));
   }
   if (node.type != NodeType::kSymlink) TRY(os::change_mode(fd, node.mode));
   return os::change_times(fd, node.atime, node.mtime);
@@ -65,19 +62,39 @@ Status make_special(const os::Dir& dir, const Node& node) {
   return write_metadata(fd, node);
 }
 
-Status write_with_holes(const os::Fd& fd, ByteView content, std::uint64_t offset) {
+Result<std::uint64_t> write_with_holes(const os::Fd& fd, ByteView content, std::uint64_t offset) {
   // Blocks are aligned in the file, not in the blob.
   std::size_t at = (kBlockBytes - offset % kBlockBytes) % kBlockBytes;
   std::size_t written = 0;
+  std::uint64_t end = offset;
+  const auto write = [&](ByteView part) -> Status {
+    if (part.empty()) return {};
+    end = offset + written + part.size();
+    return os::write_all_at(fd, part, offset + written);
+  };
   while (at < content.size()) {
     const std::size_t zero_end = zero_run_end(content, at);
     if (zero_end - at >= kHoleBytesMin) {
-      TRY(os::write_all_at(fd, content.subspan(written, at - written), offset + written));
+      TRY(write(content.subspan(written, at - written)));
       written = zero_end;
     }
     at = std::max(zero_end, at + kBlockBytes);
   }
-  return os::write_all_at(fd, content.subspan(written), offset + written);
+  TRY(write(content.subspan(written)));
+  return end;
+}
+
+Result<std::optional<os::Xattr>> label_of(const os::Dir& dir) {
+  TRY_ASSIGN(const std::vector<os::Xattr> xattrs, os::list_xattrs(dir.fd()));
+  for (const os::Xattr& xattr : xattrs) {
+    if (xattr.name == kSelinux) return std::optional(xattr);
+  }
+  return std::optional<os::Xattr>();
+}
+
+void set_label(Node& node, const std::optional<os::Xattr>& label) {
+  std::erase_if(node.xattrs, [](const os::Xattr& xattr) { return xattr.name == kSelinux; });
+  if (label) node.xattrs.push_back(*label);
 }
 
 Status clear_inherited(const os::Dir& dir) {

@@ -48,7 +48,8 @@ std::uint64_t pack_size(const std::vector<PackedBlob>& blobs) {
   return size;
 }
 
-PackBuilder::PackBuilder() {
+PackBuilder::PackBuilder(Bytes buffer) : content_(std::move(buffer)) {
+  content_.clear();
   content_.reserve(kPackBytesTarget + kPackBytesTarget / 8);
 }
 

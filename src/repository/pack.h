@@ -38,7 +38,9 @@ std::uint64_t pack_size(const std::vector<PackedBlob>& blobs);
 // Collects sealed blobs. One thread at a time.
 class PackBuilder {
  public:
-  PackBuilder();
+  // buffer: room to begin with, its content is dropped; the pages of a new one cost as much as
+  // encrypting into it.
+  explicit PackBuilder(Bytes buffer = {});
   // blob.offset is set here.
   void add(PackedBlob blob, ByteView sealed);
   [[nodiscard]] std::size_t size_bytes() const { return content_.size(); }

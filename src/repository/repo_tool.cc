@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "repository/archiver.h"
 #include "repository/checker.h"
+#include "repository/parent_files.h"
 #include "repository/pruner.h"
 #include "repository/repository.h"
 #include "repository/restorer.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr const char* kUsage =
     "usage: cairn_repo_tool init REPO\n"
     "       cairn_repo_tool archive REPO DIR...      prints the snapshot's id\n"
+    "       cairn_repo_tool archive-again REPO PARENT DIR...\n"
     "       cairn_repo_tool restore REPO SNAPSHOT PATH TARGET [PATH TARGET]...\n"
     "       cairn_repo_tool measure REPO SNAPSHOT PATH\n"
     "       cairn_repo_tool cat REPO SNAPSHOT PATH\n"
@@ -41,35 +43,62 @@ Status run_init(const Arguments& args) {
   return {};
 }
 
-Status run_archive(const Arguments& args) {
+// Two ticks of the slowest clock of a file system (4 ms).
+constexpr std::uint32_t kTicksNs = 8'000'000;
+
+Timespec nanoseconds_before(Timespec time, std::uint32_t nanoseconds) {
+  constexpr std::uint32_t kSecond = 1'000'000'000;
+  if (time.nanoseconds < nanoseconds) {
+    --time.seconds;
+    time.nanoseconds += kSecond;
+  }
+  time.nanoseconds -= nanoseconds;
+  return time;
+}
+
+// archive REPO DIR..., or archive-again REPO SNAPSHOT DIR...: only what changed since is read.
+Status store(const Arguments& args, bool again) {
   TRY_ASSIGN(const auto repository, open(args[0]));
   std::vector<os::Dir> dirs;
   dirs.reserve(args.size());
-  for (std::size_t i = 1; i < args.size(); ++i) {
+  for (std::size_t i = again ? 2 : 1; i < args.size(); ++i) {
     TRY_ASSIGN(os::Dir dir, os::Dir::open(args[i]));
     dirs.push_back(std::move(dir));
   }
+  const Timespec began = wall_now();
   std::vector<ArchiveRoot> roots;
-  roots.reserve(dirs.size());
-  for (std::size_t i = 0; i < dirs.size(); ++i) roots.push_back({static_cast<int>(i), &dirs[i]});
+  std::vector<ParentFiles::Root> parent_roots;
+  for (std::size_t i = 0; i < dirs.size(); ++i) {
+    TRY(os::sync_file_system(dirs[i].fd()));
+    roots.push_back({static_cast<int>(i), &dirs[i]});
+    parent_roots.push_back({static_cast<int>(i), volume_path(static_cast<int>(i))});
+  }
+  std::unique_ptr<ParentFiles> known;
+  SnapshotMeta meta{
+      .time = began, .hostname = "test", .username = "test", .tags = {"tool"}, .parent = {}};
+  if (again) {
+    TRY_ASSIGN(const SnapshotInfo parent, repository->find_snapshot(args[1]));
+    const Timespec trusted = nanoseconds_before(parent.meta.time, kTicksNs);
+    TRY_ASSIGN(known, ParentFiles::open(*repository, parent.id, parent_roots, trusted));
+    meta.parent = parent.id;
+  }
   NoProgress progress;
   TRY_ASSIGN(PendingSnapshot pending,
-             archive(*repository, "{\"test\":true}", roots, nullptr, progress, {}));
+             archive(*repository, "{\"test\":true}", roots, known.get(), progress, {}));
   for (const RootStats& root : pending.result.roots) {
-    std::fprintf(stderr, "root %d: %llu bytes, %llu files, %llu dirs, %llu sockets skipped\n",
+    std::fprintf(stderr,
+                 "root %d: %llu bytes, %llu files, %llu dirs, %llu sockets skipped, %llu linked "
+                 "outside\n",
                  root.index, static_cast<unsigned long long>(root.bytes),
                  static_cast<unsigned long long>(root.files),
                  static_cast<unsigned long long>(root.dirs),
-                 static_cast<unsigned long long>(root.sockets_skipped));
+                 static_cast<unsigned long long>(root.sockets_skipped),
+                 static_cast<unsigned long long>(root.links_outside));
   }
   std::fprintf(stderr, "added %llu bytes in %llu blobs\n",
                static_cast<unsigned long long>(pending.result.bytes_added),
                static_cast<unsigned long long>(pending.result.blobs_added));
-  TRY_ASSIGN(const Id id, repository->commit(std::move(pending), {.time = wall_now(),
-                                                                  .hostname = "test",
-                                                                  .username = "test",
-                                                                  .tags = {"tool"},
-                                                                  .parent = {}}));
+  TRY_ASSIGN(const Id id, repository->commit(std::move(pending), meta));
   std::printf("%s\n", id.hex().c_str());
   return {};
 }
@@ -173,7 +202,8 @@ struct Verb {
 int run(const Arguments& args) {
   const std::map<std::string, Verb> verbs = {
       {"init", {1, run_init}},
-      {"archive", {2, run_archive}},
+      {"archive", {2, [](const Arguments& a) { return store(a, false); }}},
+      {"archive-again", {3, [](const Arguments& a) { return store(a, true); }}},
       {"restore", {4, run_restore}},
       {"measure", {3, run_measure}},
       {"cat", {3, run_cat}},

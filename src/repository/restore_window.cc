@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstring>
 #include <thread>
 #include <tuple>
 
@@ -16,17 +17,19 @@ namespace cairn::repository {
 
 namespace {
 
-Status write_blob(RestoreFile& file, ByteView plain, std::uint64_t offset) {
-  {
-    const std::scoped_lock lock(file.mutex);
-    TRY(open_new(file));
-  }
-  TRY(write_with_holes(file.fd, plain, offset));
-  if (file.pending.fetch_sub(1) == 1) TRY(finish(file));
-  return {};
+void ensure_size(Bytes& buffer, std::size_t size) {
+  if (buffer.size() < size) buffer.resize(size);
 }
 
 }  // namespace
+
+// One after the other, where the default would nest as deep as the tree is.
+RestoreDir::~RestoreDir() {
+  while (parent && parent.use_count() == 1) {
+    std::shared_ptr<RestoreDir> above = std::move(parent->parent);
+    parent = std::move(above);
+  }
+}
 
 Status release(std::shared_ptr<RestoreDir> dir) {
   while (dir && dir->pending.fetch_sub(1) == 1) {
@@ -41,8 +44,10 @@ Status open_new(RestoreFile& file) {
   if (file.fd.valid()) return {};
   TRY_ASSIGN(file.fd, file.dir->dir.open_file(file.node.name, O_WRONLY | O_CREAT | O_EXCL, 0600,
                                               os::Crossing::kRefuse));
-  // Blobs come in any order, and a hole at the end is written by nobody.
-  if (file.node.size != 0) TRY(os::truncate(file.fd, file.node.size));
+  // Blobs come in any order, and a hole at the end is written by nobody. A file that is written by
+  // one call has its length from it.
+  file.sized = file.node.size != 0 && file.pending > 1;
+  if (file.sized) TRY(os::truncate(file.fd, file.node.size));
   return {};
 }
 
@@ -61,7 +66,9 @@ void RestoreWindow::add(const std::shared_ptr<RestoreFile>& file,
 
 std::vector<RestoreWindow::Range> RestoreWindow::plan() {
   std::sort(needs_.begin(), needs_.end(), [](const Need& a, const Need& b) {
-    return std::tie(a.pack, a.blob.offset) < std::tie(b.pack, b.blob.offset);
+    // Places of one blob in a file's order, so that runs of it join.
+    return std::tie(a.pack, a.blob.offset, a.file, a.offset) <
+           std::tie(b.pack, b.blob.offset, b.file, b.offset);
   });
   std::vector<Range> ranges;
   for (std::size_t i = 0; i < needs_.size(); ++i) {
@@ -81,41 +88,80 @@ std::vector<RestoreWindow::Range> RestoreWindow::plan() {
   return ranges;
 }
 
-Status RestoreWindow::read_range(const Range& range,
-                                 BlobReader& reader,
-                                 Bytes& buffer,
-                                 Bytes& plain,
-                                 const std::function<void(std::uint64_t)>& wrote) {
-  const Id pack = needs_[range.first].pack;
-  const std::size_t size = range.end - range.begin;
-  if (buffer.size() < size) buffer.resize(size);
-  Status loaded = repository_.backend().load_range(FileKind::kPack, pack.hex(), range.begin,
-                                                   std::span(buffer).first(size));
-  for (std::size_t i = range.first; i < range.first + range.count; ++i) {
-    Need& need = needs_[i];
-    const bool repeated = i > range.first && needs_[i - 1].blob.id == need.blob.id;
-    if (!repeated) {
-      Status opened = loaded;
-      if (opened.ok()) {
-        const ByteView sealed =
-            ByteView(buffer).subspan(need.blob.offset - range.begin, need.blob.length);
-        opened = reader.open(need.blob, sealed, plain);
-      }
-      // Another pack may hold a good copy.
-      if (!opened.ok()) {
-        auto copy = reader.load(need.blob.type, need.blob.id);
-        if (!copy.ok()) {
-          return copy.error().with_context("pack " + pack.hex().substr(0, 8));
-        }
-        plain = std::move(*copy);
-      }
-    }
-    wrote(plain.size());
-    const std::shared_ptr<RestoreFile> file = std::move(need.file);
-    const Status written = write_blob(*file, plain, need.offset);
-    if (!written.ok()) return written.error().with_context(printable(file->node.name));
+Status RestoreWindow::write_run(Worker& worker) {
+  if (!worker.file) return {};
+  const std::shared_ptr<RestoreFile> file = std::move(worker.file);
+  {
+    const std::scoped_lock lock(file->mutex);
+    TRY(open_new(*file));
   }
+  const ByteView run = ByteView(worker.plain).first(worker.bytes);
+  auto end = write_with_holes(file->fd, run, worker.offset);
+  if (end.ok() && !file->sized && *end != file->node.size) {
+    const Status cut = os::truncate(file->fd, file->node.size);
+    if (!cut.ok()) end = cut.error();
+  }
+  if (!end.ok()) return end.error().with_context(printable(file->node.name));
+  return file->pending.fetch_sub(worker.blobs) == worker.blobs ? finish(*file) : Status();
+}
+
+// Opens needs_[at] behind the run that it continues, or begins a new one with it.
+Status RestoreWindow::add_to_run(const Range& range,
+                                 std::size_t at,
+                                 const Status& loaded,
+                                 Worker& worker) {
+  Need& need = needs_[at];
+  const std::size_t size = plain_size(need.blob);
+  const bool joins = worker.file == need.file && worker.offset + worker.bytes == need.offset &&
+                     worker.bytes + size <= kRunBytesMax;
+  if (!joins) {
+    TRY(write_run(worker));
+    worker.file = need.file;
+    worker.offset = need.offset;
+    worker.bytes = worker.blobs = 0;
+  }
+  need.file.reset();
+  ensure_size(worker.plain, worker.bytes + size);
+  const std::span<std::byte> plain = std::span(worker.plain).subspan(worker.bytes, size);
+  if (at > range.first && needs_[at - 1].blob == need.blob) {
+    // The same blob once more: it is still where it was opened.
+    std::memmove(plain.data(), worker.plain.data() + worker.last_at, size);
+  } else {
+    Status opened = loaded;
+    if (opened.ok()) {
+      opened = worker.reader.open_into(
+          need.blob,
+          std::span(worker.sealed).subspan(need.blob.offset - range.begin, need.blob.length),
+          plain);
+    }
+    // Another pack may hold a good copy.
+    if (!opened.ok()) {
+      auto copy = worker.reader.load(need.blob.type, need.blob.id);
+      if (copy.ok() && copy->size() != size) copy = Error(Code::kCorrupt, "blob of another size");
+      if (!copy.ok()) return copy.error().with_context("pack " + need.pack.hex().substr(0, 8));
+      std::copy(copy->begin(), copy->end(), plain.begin());
+    }
+  }
+  worker.last_at = worker.bytes;
+  worker.bytes += size;
+  ++worker.blobs;
   return {};
+}
+
+Status RestoreWindow::read_range(const Range& range,
+                                 Worker& worker,
+                                 const std::function<void(std::uint64_t)>& wrote) {
+  const std::size_t size = range.end - range.begin;
+  ensure_size(worker.sealed, size);
+  const Status loaded =
+      repository_.backend().load_range(FileKind::kPack, needs_[range.first].pack.hex(), range.begin,
+                                       std::span(worker.sealed).first(size));
+  for (std::size_t i = range.first; i < range.first + range.count; ++i) {
+    const std::uint64_t bytes = plain_size(needs_[i].blob);
+    TRY(add_to_run(range, i, loaded, worker));
+    wrote(bytes);
+  }
+  return write_run(worker);
 }
 
 Status RestoreWindow::run(const std::stop_token& stop,
@@ -125,9 +171,7 @@ Status RestoreWindow::run(const std::stop_token& stop,
   std::atomic<std::size_t> next_empty = 0;
   parallel::TaskGroup group(stop);
   const auto work = [&](const std::stop_token& stopped) -> Status {
-    BlobReader reader(repository_);
-    Bytes buffer;
-    Bytes plain;
+    Worker worker(repository_);
     while (!stopped.stop_requested()) {
       const std::size_t at = next_empty++;
       if (at >= empty_.size()) break;
@@ -137,7 +181,7 @@ Status RestoreWindow::run(const std::stop_token& stop,
     while (!stopped.stop_requested()) {
       const std::size_t at = next_range++;
       if (at >= ranges.size()) break;
-      TRY(read_range(ranges[at], reader, buffer, plain, wrote));
+      TRY(read_range(ranges[at], worker, wrote));
     }
     return {};
   };

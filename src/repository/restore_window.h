@@ -29,6 +29,9 @@ struct RestoreDir {
 
   RestoreDir(std::shared_ptr<RestoreDir> parent_dir, os::Dir open_dir, Node own_node)
       : parent(std::move(parent_dir)), dir(std::move(open_dir)), node(std::move(own_node)) {}
+  ~RestoreDir();
+  RestoreDir(const RestoreDir&) = delete;
+  RestoreDir& operator=(const RestoreDir&) = delete;
 };
 
 // One thing of dir is done.
@@ -41,6 +44,7 @@ struct RestoreFile {
   std::mutex mutex;
   os::Fd fd;                             // opened at the first write; guarded by mutex
   std::atomic<std::size_t> pending = 0;  // blobs
+  bool sized = false;                    // its length is set before its blobs are written
 };
 
 // Creates the file unless it is open; never follows or replaces anything.
@@ -81,12 +85,26 @@ class RestoreWindow {
     std::uint64_t end = 0;
   };
 
+  // What one thread needs to read ranges: a range's sealed bytes, and a run of blobs that follow
+  // each other in one file, which are written by one call.
+  struct Worker {
+    explicit Worker(Repository& repository) : reader(repository) {}
+    BlobReader reader;
+    Bytes sealed;
+    Bytes plain;
+    std::shared_ptr<RestoreFile> file;  // of the run; null: there is none
+    std::uint64_t offset = 0;           // of the run, in the file
+    std::size_t bytes = 0;              // of the run, at the beginning of plain
+    std::size_t blobs = 0;              // of the run
+    std::size_t last_at = 0;            // in plain: the blob that was opened last
+  };
+
   std::vector<Range> plan();
   Status read_range(const Range& range,
-                    BlobReader& reader,
-                    Bytes& buffer,
-                    Bytes& plain,
+                    Worker& worker,
                     const std::function<void(std::uint64_t)>& wrote);
+  Status add_to_run(const Range& range, std::size_t at, const Status& loaded, Worker& worker);
+  static Status write_run(Worker& worker);
 
   Repository& repository_;
   std::vector<Need> needs_;

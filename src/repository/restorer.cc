@@ -25,6 +25,39 @@ namespace cairn::repository {
 namespace {
 
 constexpr std::int64_t kProgressEveryMs = 200;
+constexpr std::size_t kPathStepBytes = 2048;  // of a path that is opened by one call: PATH_MAX
+
+// A directory whose subdirectories are being made.
+struct Level {
+  std::shared_ptr<RestoreDir> dir;
+  std::vector<Node> children;  // that are left, last one first
+};
+
+// Relative to the target. Made when it is asked for, as deep trees have paths longer than memory.
+std::string path_below(const RestoreDir& dir, std::string_view name) {
+  std::vector<std::string_view> parts{name};
+  for (const RestoreDir* at = &dir; at->parent; at = at->parent.get()) {
+    parts.emplace_back(at->node.name);
+  }
+  std::string path;
+  for (std::size_t i = parts.size(); i-- > 0;) {
+    path += parts[i];
+    if (i != 0) path += '/';
+  }
+  return path;
+}
+
+// Opens a directory that may lie deeper than one path can tell.
+Result<os::Dir> open_below(const os::Dir& base, std::string_view path) {
+  TRY_ASSIGN(os::Dir dir, base.clone());
+  while (!path.empty()) {
+    std::size_t end = path.size();
+    if (end > kPathStepBytes) end = path.rfind('/', kPathStepBytes);
+    TRY_ASSIGN(dir, dir.open_dir(std::string(path.substr(0, end)), os::Crossing::kRefuse));
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return dir;
+}
 
 // The first entry of a hard-linked group, as this restore made it.
 struct LinkGroup {
@@ -67,18 +100,14 @@ class Restorer {
   }
 
  private:
-  Status restore_dir(const std::shared_ptr<RestoreDir>& dir,
-                     const std::string& path,
-                     std::size_t depth);
-  Status restore_child(const std::shared_ptr<RestoreDir>& dir,
-                       Node node,
-                       const std::string& path,
-                       std::size_t depth);
-  Status restore_entry(const std::shared_ptr<RestoreDir>& dir, Node node, const std::string& path);
-  Status restore_file(const std::shared_ptr<RestoreDir>& dir, Node node, const std::string& path);
+  Status walk(std::shared_ptr<RestoreDir> top);
+  Result<Level> enter(std::shared_ptr<RestoreDir> dir);
+  Result<std::shared_ptr<RestoreDir>> make_child(const std::shared_ptr<RestoreDir>& dir, Node node);
+  Status restore_entry(const std::shared_ptr<RestoreDir>& dir, Node node);
+  Status restore_file(const std::shared_ptr<RestoreDir>& dir, Node node);
   Status add_content(const std::shared_ptr<RestoreFile>& file, const std::vector<Id>& content);
   Result<bool> link_to_first(const RestoreDir& dir, const Node& node);
-  Status remember_first(const RestoreDir& dir, const Node& node, const std::string& path);
+  Status remember_first(const RestoreDir& dir, const Node& node);
   Status dispatch();
   Status wait();
   void wrote(std::uint64_t bytes);
@@ -91,6 +120,7 @@ class Restorer {
   const std::stop_token stop_;
   BlobReader reader_;  // of the walking thread
   const os::Dir* target_ = nullptr;
+  std::optional<os::Xattr> label_;      // the target's own, which everything below it gets
   std::map<LinkKey, LinkGroup> links_;  // of one target
 
   std::unique_ptr<RestoreWindow> window_;  // being planned
@@ -143,58 +173,75 @@ Status Restorer::restore_root(Node root, const os::Dir& target) {
   }
   TRY_ASSIGN(const std::vector<os::Entry> present, target.list());
   if (!present.empty()) return Error(Code::kInvalid, "the directory to restore into is not empty");
+  TRY_ASSIGN(label_, label_of(target));
+  set_label(root, label_);
   TRY(clear_inherited(target));
   TRY_ASSIGN(os::Dir dir, target.clone());
   target_ = &target;
   links_.clear();
   ++entries_;
-  return restore_dir(std::make_shared<RestoreDir>(nullptr, std::move(dir), std::move(root)), "", 0);
+  return walk(std::make_shared<RestoreDir>(nullptr, std::move(dir), std::move(root)));
 }
 
-Status Restorer::restore_dir(const std::shared_ptr<RestoreDir>& dir,
-                             const std::string& path,
-                             std::size_t depth) {
-  if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
+// Makes all entries but the subdirectories, which are what is left.
+Result<Level> Restorer::enter(std::shared_ptr<RestoreDir> dir) {
+  if (stop_.stop_requested()) return Error(Code::kCancelled, "cancelled");
   TRY_ASSIGN(std::vector<Node> nodes, reader_.load_tree(dir->node.subtree));
-  std::vector<Node> children;
+  Level level{.dir = std::move(dir), .children = {}};
   for (Node& node : nodes) {
+    set_label(node, label_);
     if (node.type == NodeType::kDir) {
-      children.push_back(std::move(node));
+      level.children.push_back(std::move(node));
       continue;
     }
     if (node.type == NodeType::kSocket) {
       ++sockets_;
       continue;
     }
-    const std::string entry_path = path + node.name;
-    auto restored = restore_entry(dir, std::move(node), entry_path);
-    if (!restored.ok()) return restored.error().with_context(printable(entry_path));
+    const std::string name = node.name;
+    const Status restored = restore_entry(level.dir, std::move(node));
+    if (!restored.ok())
+      return restored.error().with_context(printable(path_below(*level.dir, name)));
   }
-  for (Node& node : children) {
-    const std::string child_path = path + node.name + "/";
-    TRY(restore_child(dir, std::move(node), child_path, depth));
-  }
-  return release(dir);
+  std::reverse(level.children.begin(), level.children.end());
+  return level;
 }
 
-Status Restorer::restore_child(const std::shared_ptr<RestoreDir>& dir,
-                               Node node,
-                               const std::string& path,
-                               std::size_t depth) {
-  if (stop_.stop_requested()) return Error(Code::kCancelled, "cancelled");
+Result<std::shared_ptr<RestoreDir>> Restorer::make_child(const std::shared_ptr<RestoreDir>& dir,
+                                                         Node node) {
   TRY(dir->dir.make_dir(node.name, 0700));
   TRY_ASSIGN(os::Dir opened, dir->dir.open_dir(node.name, os::Crossing::kRefuse));
   ++entries_;
   ++dir->pending;
-  TRY(restore_dir(std::make_shared<RestoreDir>(dir, std::move(opened), std::move(node)), path,
-                  depth + 1));
-  if (++window_dirs_ >= kWindowDirs) TRY(dispatch());
+  return std::make_shared<RestoreDir>(dir, std::move(opened), std::move(node));
+}
+
+// In depth first, without recursion: trees may be deeper than a stack is.
+Status Restorer::walk(std::shared_ptr<RestoreDir> top) {
+  std::vector<Level> levels;
+  TRY_ASSIGN(Level first, enter(std::move(top)));
+  levels.push_back(std::move(first));
+  while (!levels.empty()) {
+    Level& level = levels.back();
+    if (level.children.empty()) {
+      TRY(release(std::move(level.dir)));
+      levels.pop_back();
+      if (!levels.empty() && ++window_dirs_ >= kWindowDirs) TRY(dispatch());
+      continue;
+    }
+    if (levels.size() > kDepthMax) {
+      return Error(Code::kInvalid, "the tree is deeper than allowed");
+    }
+    Node node = std::move(level.children.back());
+    level.children.pop_back();
+    TRY_ASSIGN(std::shared_ptr<RestoreDir> child, make_child(level.dir, std::move(node)));
+    TRY_ASSIGN(Level below, enter(std::move(child)));
+    levels.push_back(std::move(below));
+  }
   return {};
 }
 
-Status Restorer::restore_entry(const std::shared_ptr<RestoreDir>& dir,
-                               Node node,
-                               const std::string& path) {
+Status Restorer::restore_entry(const std::shared_ptr<RestoreDir>& dir, Node node) {
   ++entries_;
   if (node.links > 1) {
     TRY_ASSIGN(const bool linked, link_to_first(*dir, node));
@@ -205,13 +252,13 @@ Status Restorer::restore_entry(const std::shared_ptr<RestoreDir>& dir,
   }
   switch (node.type) {
     case NodeType::kFile:
-      return restore_file(dir, std::move(node), path);
+      return restore_file(dir, std::move(node));
     case NodeType::kSymlink:
     case NodeType::kDevice:
     case NodeType::kCharDevice:
     case NodeType::kFifo:
       TRY(make_special(dir->dir, node));
-      return node.links > 1 ? remember_first(*dir, node, path) : Status();
+      return node.links > 1 ? remember_first(*dir, node) : Status();
     case NodeType::kDir:
     case NodeType::kSocket:
     case NodeType::kIrregular:
@@ -220,9 +267,7 @@ Status Restorer::restore_entry(const std::shared_ptr<RestoreDir>& dir,
   return Error(Code::kCorrupt, "an entry of a type that cannot be restored");
 }
 
-Status Restorer::restore_file(const std::shared_ptr<RestoreDir>& dir,
-                              Node node,
-                              const std::string& path) {
+Status Restorer::restore_file(const std::shared_ptr<RestoreDir>& dir, Node node) {
   if (!window_) window_ = std::make_unique<RestoreWindow>(repository_);
   const std::vector<Id> content = std::exchange(node.content, {});
   if (content.empty() && node.size != 0) {
@@ -238,7 +283,7 @@ Status Restorer::restore_file(const std::shared_ptr<RestoreDir>& dir,
     TRY(open_new(*file));
     Node whole = file->node;
     whole.content = content;
-    TRY(remember_first(*dir, whole, path));
+    TRY(remember_first(*dir, whole));
   }
   if (file->node.links > 1 || content.size() > 1) ++window_open_files_;
   if (content.empty()) {
@@ -286,13 +331,8 @@ Result<bool> Restorer::link_to_first(const RestoreDir& dir, const Node& node) {
   LinkGroup& group = found->second;
   const std::size_t slash = group.path.rfind('/');
   const bool nested = slash != std::string::npos;
-  std::optional<os::Dir> parent;
-  if (nested) {
-    TRY_ASSIGN(os::Dir opened,
-               target_->open_dir(group.path.substr(0, slash), os::Crossing::kRefuse));
-    parent.emplace(std::move(opened));
-  }
-  const os::Dir& holder = nested ? *parent : *target_;
+  TRY_ASSIGN(const os::Dir holder,
+             open_below(*target_, std::string_view(group.path).substr(0, nested ? slash : 0)));
   TRY_ASSIGN(const os::Fd first, holder.open_path(group.path.substr(nested ? slash + 1 : 0)));
   TRY_ASSIGN(const os::Stat stat, os::stat_fd(first));
   if (stat.inode != group.inode || stat.device != group.device) {
@@ -303,9 +343,9 @@ Result<bool> Restorer::link_to_first(const RestoreDir& dir, const Node& node) {
   return true;
 }
 
-Status Restorer::remember_first(const RestoreDir& dir, const Node& node, const std::string& path) {
+Status Restorer::remember_first(const RestoreDir& dir, const Node& node) {
   TRY_ASSIGN(const os::Stat stat, dir.dir.stat(node.name));
-  links_[{node.inode, node.device_id}] = {.path = path,
+  links_[{node.inode, node.device_id}] = {.path = path_below(dir, node.name),
                                           .inode = stat.inode,
                                           .device = stat.device,
                                           .content = fingerprint(node),
@@ -319,24 +359,51 @@ class Measurer {
  public:
   explicit Measurer(Repository& repository) : reader_(repository) {}
 
-  Result<StoredSize> measure(const Id& tree, std::size_t depth) {
-    if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
-    if (const auto known = known_.find(tree); known != known_.end()) return known->second;
-    TRY_ASSIGN(const std::vector<Node> nodes, reader_.load_tree(tree));
-    StoredSize size;
-    for (const Node& node : nodes) {
-      add(size.entries, 1);
-      if (node.type == NodeType::kFile) add(size.bytes, node.size);
-      if (node.type != NodeType::kDir) continue;
-      TRY_ASSIGN(const StoredSize below, measure(node.subtree, depth + 1));
-      add(size.bytes, below.bytes);
-      add(size.entries, below.entries);
+  Result<StoredSize> measure(const Id& top) {
+    std::vector<Level> levels;
+    TRY(enter(top, levels));
+    while (!levels.empty()) {
+      Level& level = levels.back();
+      if (level.children.empty()) {
+        known_[level.tree] = level.size;
+        levels.pop_back();
+        continue;
+      }
+      const Id child = level.children.back();
+      if (const auto known = known_.find(child); known != known_.end()) {
+        add(level.size.bytes, known->second.bytes);
+        add(level.size.entries, known->second.entries);
+        level.children.pop_back();
+        continue;
+      }
+      if (levels.size() > kDepthMax) {
+        return Error(Code::kInvalid, "the tree is deeper than allowed");
+      }
+      TRY(enter(child, levels));
     }
-    known_[tree] = size;
-    return size;
+    return known_[top];
   }
 
  private:
+  // A tree whose subtrees are not all known yet.
+  struct Level {
+    Id tree;
+    std::vector<Id> children;
+    StoredSize size;
+  };
+
+  Status enter(const Id& tree, std::vector<Level>& levels) {
+    TRY_ASSIGN(const std::vector<Node> nodes, reader_.load_tree(tree));
+    Level level{.tree = tree, .children = {}, .size = {}};
+    for (const Node& node : nodes) {
+      add(level.size.entries, 1);
+      if (node.type == NodeType::kFile) add(level.size.bytes, node.size);
+      if (node.type == NodeType::kDir) level.children.push_back(node.subtree);
+    }
+    levels.push_back(std::move(level));
+    return {};
+  }
+
   static void add(std::uint64_t& sum, std::uint64_t value) {
     sum = value > UINT64_MAX - sum ? UINT64_MAX : sum + value;
   }
@@ -378,7 +445,7 @@ Result<StoredSize> measure(Repository& repository, const Id& snapshot, const std
   BlobReader reader(repository);
   TRY_ASSIGN(const Node root, find_node(reader, info.tree, path));
   if (root.type != NodeType::kDir) return StoredSize{.bytes = root.size, .entries = 1};
-  TRY_ASSIGN(StoredSize size, Measurer(repository).measure(root.subtree, 0));
+  TRY_ASSIGN(StoredSize size, Measurer(repository).measure(root.subtree));
   if (size.entries != UINT64_MAX) ++size.entries;
   return size;
 }

@@ -19,6 +19,8 @@ struct RestoreTarget {
   std::string path;              // absolute, within the snapshot: volume_path(index), "/srv/data"
   const os::Dir* dir = nullptr;  // an empty directory; gets the stored root's metadata too
 };
+// What a label of SELinux allows depends on the host's policy, not on the data: stored ones are
+// left out, and everything gets the one that the target has, or none.
 
 struct RestoreStats {
   std::uint64_t bytes = 0;    // of regular files

@@ -58,6 +58,13 @@ const Fact* find_known(const DirFacts* known, const std::string& name, std::size
 
 }  // namespace
 
+std::string links_outside_words(std::size_t files) {
+  return std::to_string(files) +
+         " files have further names (hard links) outside of this volume: a restore makes them "
+         "files "
+         "of their own";
+}
+
 std::string lost_xattr_words(const std::string& path) {
   return "an extended attribute of " + printable(path) + " is left out: its name is not UTF-8";
 }
@@ -131,6 +138,10 @@ Result<std::vector<ScannedEntry>> scan_directory(const os::Dir& dir,
     TRY_ASSIGN(const std::optional<os::FileId> id, os::find_file_id(dir, entry.name));
     if (!id) continue;
     ++root.entries;
+    if (stat->type != os::FileType::kDirectory && stat->links > 1) {
+      auto& missing = root.links_missing.try_emplace(stat->inode, stat->links).first->second;
+      if (--missing == 0) root.links_missing.erase(stat->inode);
+    }
     const Fact* before = find_known(known, entry.name, from);
     ScannedEntry seen;
     if (before != nullptr && is_same(*before, *stat, *id)) {

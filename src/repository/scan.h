@@ -30,7 +30,8 @@ struct ScanRoot {
   std::uint64_t dirs = 0;
   std::uint64_t entries = 0;  // of directories, the root not counted
   std::uint64_t sockets = 0;
-  std::vector<std::string> mounts;  // relative paths of mounts beneath
+  std::map<std::uint64_t, std::uint64_t> links_missing;  // by inode: names not met yet
+  std::vector<std::string> mounts;                       // relative paths of mounts beneath
   std::vector<std::string> warnings;
   std::uint64_t changed_files = 0;  // in a cut
   std::uint64_t changed_bytes = 0;
@@ -61,6 +62,8 @@ Status read_directory_facts(const os::Dir& child,
                             ScanRoot& root,
                             const std::string& path);
 
+// What a warning says where that many files have names outside of the volume.
+std::string links_outside_words(std::size_t files);
 // What a warning says where a name of an attribute has no place in the format.
 std::string lost_xattr_words(const std::string& path);
 std::string join_path(const std::string& parent, std::string_view name);

@@ -15,10 +15,11 @@ namespace cairn::repository {
 // A file's content at the instant of the cut. Where only some chunks were put aside, content has
 // the ids of the others, and zeros in the places of those.
 struct SpooledFile {
-  std::size_t spool = 0;          // which one
-  std::uint64_t offset = 0;       // in the spool
-  os::Stat stat;                  // of the live file; size_bytes of it lie at offset
-  std::uint32_t fixed_bytes = 0;  // of content's chunks; 0: all of the file is here
+  std::size_t spool = 0;              // which one
+  std::uint64_t offset = 0;           // in the spool
+  os::Stat stat;                      // of the live file; size_bytes of it lie at offset
+  std::uint64_t directory_bytes = 0;  // of all files in its directory
+  std::uint32_t fixed_bytes = 0;      // of content's chunks; 0: all of the file is here
   std::vector<Id> content;
 };
 

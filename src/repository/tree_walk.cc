@@ -14,30 +14,34 @@ TreeWalk::TreeWalk(Repository& repository, Found found, Fault fault)
       fault_(std::move(fault)) {}
 
 Status TreeWalk::walk(const Id& tree, const std::stop_token& stop) {
-  return visit(tree, 0, stop);
+  std::vector<Step> steps{{tree, 0}};
+  while (!steps.empty()) {
+    if (stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
+    const Step step = steps.back();
+    steps.pop_back();
+    if (trees_.insert(step.tree).second) visit(step, steps);
+  }
+  return {};
 }
 
-Status TreeWalk::visit(const Id& tree, std::size_t depth, const std::stop_token& stop) {
-  if (stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
-  if (!trees_.insert(tree).second) return {};
-  if (depth > kDepthMax) {
-    fault_(tree, "the tree is deeper than allowed");
-    return {};
+void TreeWalk::visit(const Step& step, std::vector<Step>& steps) {
+  if (step.depth > kDepthMax) {
+    fault_(step.tree, "the tree is deeper than allowed");
+    return;
   }
-  if (const auto location = index_->find(BlobType::kTree, tree)) found_(*location);
-  auto nodes = reader_.load_tree(tree);
+  if (const auto location = index_->find(BlobType::kTree, step.tree)) found_(*location);
+  auto nodes = reader_.load_tree(step.tree);
   if (!nodes.ok()) {
-    fault_(tree, nodes.error().message());
-    return {};
+    fault_(step.tree, nodes.error().message());
+    return;
   }
   for (const Node& node : *nodes) {
     if (node.type == NodeType::kDir) {
-      TRY(visit(node.subtree, depth + 1, stop));
+      if (!trees_.contains(node.subtree)) steps.push_back({node.subtree, step.depth + 1});
     } else if (node.type == NodeType::kFile) {
-      check_file(tree, node);
+      check_file(step.tree, node);
     }
   }
-  return {};
 }
 
 void TreeWalk::check_file(const Id& tree, const Node& node) {

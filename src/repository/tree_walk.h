@@ -5,6 +5,7 @@
 #include <stop_token>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "base/result.h"
 #include "repository/blob_index.h"
@@ -28,7 +29,12 @@ class TreeWalk {
   Status walk(const Id& tree, const std::stop_token& stop);
 
  private:
-  Status visit(const Id& tree, std::size_t depth, const std::stop_token& stop);
+  struct Step {
+    Id tree;
+    std::size_t depth = 0;
+  };
+
+  void visit(const Step& step, std::vector<Step>& steps);
   void check_file(const Id& tree, const Node& node);
 
   BlobReader reader_;

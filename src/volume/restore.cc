@@ -8,6 +8,7 @@
 #include "os/fault.h"
 #include "repository/archiver.h"
 #include "repository/checker.h"
+#include "repository/node_writer.h"
 #include "repository/restorer.h"
 #include "volume/capture.h"
 #include "volume/plan.h"
@@ -27,9 +28,11 @@ Status stage_one(Core& core,
   TRY_ASSIGN(const os::Dir staging, make_staging(place, pair.staged_in));
   TRY_ASSIGN(const std::optional<os::Stat> live, place.parent.find(place.name));
   bool subvolume = false;
+  std::optional<os::Xattr> label;  // of SELinux: the live root's is what the workload may read
   if (live) {
     TRY_ASSIGN(const os::Dir root, place.parent.open_dir(place.name));
     TRY_ASSIGN(subvolume, os::is_btrfs_subvolume(root.fd()));
+    TRY_ASSIGN(label, repository::label_of(root));
   }
   if (subvolume) {
     TRY(os::make_btrfs_subvolume(staging, pair.staged_name));
@@ -37,6 +40,7 @@ Status stage_one(Core& core,
     TRY(staging.make_dir(pair.staged_name, 0700));
   }
   TRY_ASSIGN(const os::Dir tree, staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
+  if (label) TRY(os::set_xattr(tree.fd(), *label));
   TRY_ASSIGN(
       const repository::RestoreStats stats,
       repository::restore(core.repository, snapshot, {{repository::volume_path(pair.index), &tree}},

@@ -85,6 +85,12 @@ def source(tmp_path):
     os.link(root / "noise", root / "a" / "same")
     (root / "a" / "dangling").symlink_to("/nowhere/<é>")
     os.utime(root / "a" / "dangling", ns=(1, 1_234_567_890_123_456_789), follow_symlinks=False)
+    (root / "a" / "far").symlink_to("/" + "t/" * 2047)
+    for name, when in (("1901", -2_147_483_648_000_000_001), ("2106", 4_294_967_296_123_456_789)):
+        (root / "a" / name).write_text(name)
+        os.utime(root / "a" / name, ns=(when, when))
+        (root / "a" / f"to-{name}").symlink_to(name)
+        os.utime(root / "a" / f"to-{name}", ns=(when, when), follow_symlinks=False)
     os.mkfifo(root / "a" / "pipe", 0o640)
     os.mknod(root / "a" / "null", 0o20666, os.makedev(1, 3))
     os.mknod(root / "a" / "disk", 0o60660, os.makedev(259, 300_000))
@@ -177,4 +183,83 @@ def test_restics_exclusive_lock_is_respected(repo, source):
         waiting.stdin.close()
         assert waiting.wait(60) == 0
     repo.tool("prune", repo.path)
+    repo.check()
+
+
+def test_raw_link_targets_and_hard_linked_links_are_kept(repo, tmp_path):
+    """restic before 0.16 restores these otherwise; Cairn reads back what it wrote, and restic checks it."""
+    source, copy = tmp_path / "raw", tmp_path / "copy"
+    source.mkdir()
+    copy.mkdir()
+    os.symlink(b"\xff\xfe/raw\n", os.fsencode(source / "link"))
+    os.link(source / "link", source / "same", follow_symlinks=False)
+    ident = repo.archive(source)
+    repo.check()
+    repo.tool("restore", repo.path, ident, "/volumes/0", copy)
+    assert_same(source, copy)
+
+
+def test_a_capture_after_a_parent_is_the_same_tree(repo, source, tmp_path):
+    """Unchanged files are taken over without being opened; what changed is read."""
+    first = repo.archive(source)
+    (source / "text").write_bytes(b"changed\n" * 200_000)
+    os.chmod(source / "noise", 0o600)
+    (source / "many" / "new").symlink_to("/new")
+    again = repo.tool("archive-again", repo.path, first, source).split()[-1]
+    repo.check()
+    (tmp_path / "out").mkdir()
+    repo.tool("restore", repo.path, again, "/volumes/0", tmp_path / "out")
+    assert_same(source, tmp_path / "out")
+    repo.restic("restore", again, "--target", tmp_path / "restic")
+    assert_same(source, tmp_path / "restic/volumes/0")
+    assert not restic_diff(repo, again, repo.archive(source))
+
+
+def restic_diff(repo, one, two):
+    lines = repo.restic("diff", one, two).splitlines()
+    return {line.split()[-1] for line in lines if line[:2] in ("M ", "+ ", "- ", "U ", "T ")} - {"/manifest.json"}
+
+
+def test_the_label_of_the_target_wins_over_the_stored_one(repo, tmp_path):
+    source, labelled, plain = tmp_path / "labels", tmp_path / "labelled", tmp_path / "plain"
+    for directory in (source, source / "below", labelled, plain):
+        directory.mkdir()
+    (source / "below" / "file").write_text("x")
+    (source / "below" / "link").symlink_to("file")
+    for path in (source, source / "below", source / "below" / "file"):
+        os.setxattr(path, "security.selinux", b"system_u:object_r:stored_t:s0\0")
+    os.setxattr(labelled, "security.selinux", b"system_u:object_r:live_t:s0\0")
+    ident = repo.archive(source)
+    repo.tool("restore", repo.path, ident, "/volumes/0", labelled)
+    repo.tool("restore", repo.path, ident, "/volumes/0", plain)
+
+    def labels(root):
+        paths = [root, *root.rglob("*")]
+        return {os.getxattr(path, "security.selinux", follow_symlinks=False)
+                if "security.selinux" in os.listxattr(path, follow_symlinks=False) else None for path in paths}
+
+    assert labels(labelled) == {b"system_u:object_r:live_t:s0\0"}
+    assert labels(plain) == {None}
+
+
+def test_one_percent_of_a_databases_pages_stores_a_fraction(repo, tmp_path):
+    """64 KiB pieces: a page in each of 1 % of them must not store the file again."""
+    source = tmp_path / "db"
+    source.mkdir()
+    pages = 8192
+    with open(source / "base", "wb") as file:
+        for number in range(pages):
+            file.write(odd_bytes(number, 8192))
+
+    def size():
+        return sum(path.stat().st_size for path in (repo.path / "data").rglob("*") if path.is_file())
+
+    repo.archive(source)
+    before = size()
+    with open(source / "base", "r+b") as file:
+        for number in random.Random(1).sample(range(pages), pages // 100):
+            file.seek(number * 8192)
+            file.write(odd_bytes(pages + number, 8192))
+    repo.archive(source)
+    assert size() - before < before // 10
     repo.check()
