@@ -33,7 +33,7 @@ struct FileLook {
 };
 
 // Files that are rewritten in place (databases, disk images) and files with holes are cut at fixed
-// places; everything else by content. docs/decisions/0004-fixed-chunks.md.
+// places; everything else by content. docs/decisions/0005-fixed-chunks.md.
 ChunkPlan plan_chunks(const FileLook& file);
 
 // True where every byte is zero.
