@@ -53,7 +53,11 @@ Result<Response> deploy(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload(services, request));
   TRY_ASSIGN(Body body, Body::parse(request.body));
   const workload::DeployOptions options{
-      .tag = body.text("tag"), .force = body.flag("force"), .on_busy = on_busy(body.flag("wait"))};
+      .tag = body.text("tag"),
+      .force = body.flag("force"),
+      .allow_anonymous = body.list("allow_anonymous", volume::kVolumesMax),
+      .fresh_volumes = body.list("fresh_volumes", volume::kVolumesMax),
+      .on_busy = on_busy(body.flag("wait"))};
   TRY(body.finish());
   return run_call(services, request,
                   {.kind = "workload.deploy",

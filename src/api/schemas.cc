@@ -104,7 +104,8 @@ constexpr std::string_view kSchemas = R"json({
   "workloads": {"type": "array", "items": {"$ref": "#/components/schemas/Workload"}}}},
 "DeployOptions": {"type": "object", "additionalProperties": false, "properties": {
   "tag": {"$ref": "#/components/schemas/Text"}, "force": {"type": "boolean"},
-  "wait": {"type": "boolean"}}},
+  "allow_anonymous": {"$ref": "#/components/schemas/Texts"},
+  "fresh_volumes": {"$ref": "#/components/schemas/Texts"}, "wait": {"type": "boolean"}}},
 "DeployResult": {"type": "object", "required": ["status", "release", "total_ms", "warnings"],
   "properties": {
   "status": {"enum": ["deployed", "unchanged"]}, "release": {"$ref": "#/components/schemas/Release"},

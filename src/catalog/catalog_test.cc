@@ -116,7 +116,10 @@ TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImports) {
   {
     auto database = sqlite::Database::open(path_of(directory_, "catalog.db"));
     ASSERT_TRUE(database.ok());
-    ASSERT_TRUE(database->execute("DROP TABLE registries; PRAGMA user_version=1000").ok());
+    ASSERT_TRUE(database
+                    ->execute("DROP TABLE registries; ALTER TABLE places DROP COLUMN content;"
+                              "PRAGMA user_version=1000")
+                    .ok());
   }
   reopen();
   const auto old = catalog_->snapshots().find("snap_old");
@@ -184,7 +187,10 @@ TEST_F(CatalogFile, OfTheFirstVersionBecomesOneOfThisVersion) {
     ASSERT_TRUE(database.ok());
     fresh = columns(*database);
     ASSERT_FALSE(fresh.empty());
-    ASSERT_TRUE(database->execute("DROP TABLE registries; PRAGMA user_version=1000").ok());
+    ASSERT_TRUE(database
+                    ->execute("DROP TABLE registries; ALTER TABLE places DROP COLUMN content;"
+                              "PRAGMA user_version=1000")
+                    .ok());
     EXPECT_NE(columns(*database), fresh);
   }
   reopen();

@@ -12,7 +12,9 @@ namespace cairn::catalog {
 namespace {
 
 constexpr std::string_view kSelect =
-    "SELECT workload_id, key, kind, path_or_name, created_ms FROM places";
+    "SELECT workload_id, key, kind, path_or_name, created_ms, content FROM places";
+
+constexpr std::string_view kHeld = "held";
 
 Result<Place> decode(const sqlite::Statement& row) {
   Place place;
@@ -22,6 +24,7 @@ Result<Place> decode(const sqlite::Statement& row) {
   TRY_ASSIGN(place.kind, parse_state<PlaceKind>(row.text(2)));
   place.path_or_name = row.text(3);
   place.created_ms = row.integer(4);
+  place.held = row.text(5) == kHeld;
   return place;
 }
 
@@ -53,6 +56,13 @@ Result<Place> PlaceTable::insert_once(const Place& place) {
   CHECK(there.has_value());
   TRY(transaction.commit());
   return std::move(*there);
+}
+
+Status PlaceTable::mark_held(const std::string& workload_id, const std::string& key) {
+  auto database = store_.lock();
+  TRY(database->run("UPDATE places SET content = ? WHERE workload_id = ? AND key = ?",
+                    {kHeld, workload_id, as_bytes(key)}));
+  return {};
 }
 
 Result<std::vector<Place>> PlaceTable::list(const std::string& workload_id) {

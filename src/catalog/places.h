@@ -26,6 +26,7 @@ struct Place {
   PlaceKind kind = PlaceKind::kBind;
   std::string path_or_name;     // absolute host path, or the Docker volume's name; empty for tmpfs
   std::int64_t created_ms = 0;  // 0 becomes now
+  bool held = false;            // it has been in use: an empty one is not filled from an image
   bool operator==(const Place&) const = default;
 };
 
@@ -39,6 +40,8 @@ class PlaceTable {
   Result<std::optional<Place>> find(const std::string& workload_id, const std::string& key);
   // Inserts the row unless its workload and key have one; returns the one that is there.
   Result<Place> insert_once(const Place& place);
+  // The place has been in use from now on. One that has no row is fine.
+  Status mark_held(const std::string& workload_id, const std::string& key);
   // Of one workload in order of key, or of all (empty id).
   Result<std::vector<Place>> list(const std::string& workload_id);
 

@@ -12,6 +12,10 @@ constexpr std::string_view kAddRegistries =
     "user TEXT NOT NULL, password_sealed BLOB NOT NULL, created_ms INTEGER NOT NULL, "
     "updated_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID";
 
+constexpr std::string_view kAddContentOfPlaces =
+    "ALTER TABLE places ADD COLUMN content TEXT NOT NULL DEFAULT 'new' "
+    "CHECK (content IN ('new', 'held'))";
+
 // 2.0: snapshots that were imported. A check cannot be changed in place, so the table is made anew.
 constexpr std::string_view kImportedSnapshots =
     "CREATE TABLE snapshots_new ("
@@ -49,6 +53,7 @@ sqlite::Schema current_schema() {
           .version = kVersion,
           .create_sql = std::string(schema_sql()),
           .migrations = {{.to = {.major = 1, .minor = 1}, .sql = std::string(kAddRegistries)},
+                         {.to = {.major = 1, .minor = 2}, .sql = std::string(kAddContentOfPlaces)},
                          {.to = {.major = 2, .minor = 0}, .sql = std::string(kImportedSnapshots)}}};
 }
 

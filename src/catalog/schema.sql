@@ -47,6 +47,8 @@ CREATE TABLE places (
   kind         TEXT NOT NULL CHECK (kind IN ('bind', 'volume', 'tmpfs')),
   path_or_name TEXT NOT NULL,
   created_ms   INTEGER NOT NULL,
+  -- 'held' once a container has used it: an empty one is not filled from an image any more.
+  content      TEXT NOT NULL DEFAULT 'new' CHECK (content IN ('new', 'held')),
   PRIMARY KEY (workload_id, key)
 ) STRICT, WITHOUT ROWID;
 

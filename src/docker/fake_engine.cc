@@ -70,6 +70,11 @@ void FakeEngine::remove_image(const std::string& id) {
   std::erase_if(images_, [&id](const auto& item) { return item.second.id == id; });
 }
 
+void FakeEngine::add_volume(const Volume& volume) {
+  std::scoped_lock lock(mutex_);
+  volumes_[volume.name] = volume;
+}
+
 void FakeEngine::set_volume_root(std::string path) {
   std::scoped_lock lock(mutex_);
   volume_root_ = std::move(path);

@@ -29,6 +29,7 @@ class FakeEngine final : public Engine {
   void require_login(const std::string& registry, const RegistryAuth& auth);
   // Takes the image away from the local ones, under all its names.
   void remove_image(const std::string& id);
+  void add_volume(const Volume& volume);
   // A volume's host path; without it volumes lie below "/fake/volumes".
   void set_volume_root(std::string path);
   // The n-th call (1 is the next) of that name fails; before: without its effect, after: with it.

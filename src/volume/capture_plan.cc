@@ -60,12 +60,6 @@ Result<CapturePlan> plan_capture(Core& core, const catalog::Workload& workload) 
           skipped(one, "ephemeral", "an ephemeral volume holds no data to capture"));
       continue;
     }
-    if (!is_capturable(one.scope)) {
-      plan.skipped.push_back(
-          skipped(one, "unsupported_scope",
-                  "scope " + std::string(scope_name(one.scope)) + " cannot be captured yet"));
-      continue;
-    }
     if (reason != resolution.reasons.end()) {
       plan.skipped.push_back(skipped(one, "unresolved", reason->detail));
       continue;
@@ -74,7 +68,7 @@ Result<CapturePlan> plan_capture(Core& core, const catalog::Workload& workload) 
     CHECK(volume != resolution.volumes.end());
     auto root = open_root(*volume);
     if (!root.ok()) {
-      plan.skipped.push_back(skipped(one, "unresolved", root.error().message()));
+      plan.skipped.push_back(skipped(one, skip_code(root.error()), root.error().message()));
     } else if (!root->has_value()) {
       plan.skipped.push_back(skipped(one, "no_data", "there is no data on disk yet"));
     } else {

@@ -24,7 +24,9 @@ Result<PlaceSettings> read_place_settings(Core& core) {
                     .base_volume_path = settings.base_volume_path,
                     .allowed_paths = settings.allowed_volume_paths,
                     .forbidden_paths = {"/var/lib/docker", "/var/lib/containerd"},
-                    .engine_socket = core.engine_socket_path};
+                    .engine_socket = core.engine_socket_path,
+                    .instance_tag = {},
+                    .engine = &core.engine};
   // An engine that is down cannot say where its root is; what it mounts is checked again later.
   if (const auto info = core.engine.info(); info.ok() && !info->docker_root.empty()) {
     out.forbidden_paths.push_back(info->docker_root);

@@ -107,11 +107,7 @@ Result<Scope> parse_scope(std::string_view text) {
 }
 
 bool is_capturable(Scope scope) {
-  return scope == Scope::kAbsolute || scope == Scope::kStage || scope == Scope::kProject;
-}
-
-bool is_supported(Scope scope) {
-  return is_capturable(scope) || scope == Scope::kEphemeral;
+  return scope != Scope::kEphemeral;
 }
 
 namespace {

@@ -16,10 +16,8 @@ enum class Scope { kAbsolute, kStage, kProject, kInstance, kNamed, kProjectNamed
 
 std::string_view scope_name(Scope scope);
 Result<Scope> parse_scope(std::string_view text);
-// absolute, stage, project now; the others are refused at deploy and capture with a clear word.
+// Whether capture and restore know it: all but ephemeral.
 bool is_capturable(Scope scope);
-// Resolves to a place in this version: the capturable ones and ephemeral.
-bool is_supported(Scope scope);
 
 // One volume of a workload, keyed by its container path.
 struct DeclaredVolume {

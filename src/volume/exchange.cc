@@ -34,6 +34,7 @@ nlohmann::json to_json(const std::vector<TreePair>& pairs) {
                    {"root_was_missing", pair.root_was_missing},
                    {"new_handle", pair.new_handle},
                    {"old_handle", pair.old_handle}});
+    if (!pair.volume.name.empty()) out.back()["volume"] = pair.volume.name;
     if (pair.new_mtime) out.back()["new_mtime"] = to_rfc3339(*pair.new_mtime);
     if (pair.old_mtime) out.back()["old_mtime"] = to_rfc3339(*pair.old_mtime);
   }
@@ -67,6 +68,10 @@ Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json) {
            item.contains("root_was_missing") && item["root_was_missing"].is_boolean() &&
            os::check_component(pair.staged_in).ok() && os::check_component(pair.staged_name).ok();
     if (!good) return bad;
+    if (item.contains("volume")) {
+      pair.volume.kind = ResolvedVolume::Kind::kVolume;
+      pair.volume.name = text("volume");
+    }
     if (item.contains("new_mtime")) {
       TRY_ASSIGN(pair.new_mtime, parse_rfc3339(text("new_mtime")));
     }

@@ -9,7 +9,9 @@
 #include "repository/checker.h"
 #include "volume/archive_import.h"
 #include "volume/exchange.h"
+#include "volume/holder.h"
 #include "volume/journal.h"
+#include "volume/named.h"
 #include "volume/transaction.h"
 
 namespace cairn::volume {
@@ -24,6 +26,7 @@ class Checker {
   Status check_journals();
   Status check_repository();
   Status check_undos();
+  Status check_holders();
   Status check_staging();
   Status check_containers();
 
@@ -38,6 +41,7 @@ class Checker {
   Core& core_;
   std::set<std::string> operations_;  // that have a journal
   std::set<std::string> undo_trees_;  // staging directories that a live undo names
+  std::set<std::string> live_undos_;
 };
 
 Status Checker::check_catalog() {
@@ -116,6 +120,7 @@ Status Checker::check_undos() {
     const bool live =
         undo.state == catalog::UndoState::kAvailable || undo.state == catalog::UndoState::kApplying;
     if (!live) continue;
+    live_undos_.insert(undo.id);
     const bool held = !core_.locks.holder("workload:" + undo.workload_id).empty();
     const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
     const auto pairs = parse_tree_pairs(json);
@@ -135,6 +140,13 @@ Status Checker::check_undos() {
             "the old data of " + printable(pair.volume.target) + " is not where it was put");
       }
     }
+    if (!held && !held_volumes(*pairs).empty()) {
+      TRY_ASSIGN(const auto holder, core_.engine.find_container(holder_name(undo.id)));
+      if (!holder.has_value()) {
+        add("missing_holder", undo.id,
+            "container " + holder_name(undo.id) + " is gone: a prune may remove its volumes");
+      }
+    }
     if (undo.state == catalog::UndoState::kApplying && !held) {
       add("undo_stuck", undo.id, "is being applied and nobody works on it");
     }
@@ -146,12 +158,23 @@ Status Checker::check_undos() {
   return {};
 }
 
+// Holders whose undo has ended, or never began.
+Status Checker::check_holders() {
+  TRY_ASSIGN(const std::vector<catalog::Instance> rows, core_.catalog.instances().list(""));
+  for (const catalog::Instance& row : rows) {
+    if (row.role != catalog::InstanceRole::kHolder) continue;
+    if (live_undos_.contains(undo_of_holder(row.container_name))) continue;
+    if (!core_.locks.holder("workload:" + row.workload_id).empty()) continue;
+    add("leftover_holder", row.container_name, "no undo needs it any more");
+  }
+  return {};
+}
+
 Status Checker::check_staging() {
   TRY_ASSIGN(const std::vector<catalog::Place> places, core_.catalog.places().list(""));
   std::set<std::string> parents;
   for (const catalog::Place& place : places) {
-    if (place.kind != catalog::PlaceKind::kBind) continue;
-    parents.insert(place.path_or_name.substr(0, place.path_or_name.rfind('/')));
+    if (const auto parent = parent_of_place(core_.engine, place)) parents.insert(*parent);
   }
   for (const std::string& parent : parents) {
     const auto dir = os::Dir::open(parent);
@@ -200,6 +223,7 @@ Status Checker::check_workload(const catalog::Workload& workload) {
   TRY_ASSIGN(const std::vector<catalog::Instance> rows,
              core_.catalog.instances().list(workload.id));
   for (const catalog::Instance& row : rows) {
+    if (row.role != catalog::InstanceRole::kInstance) continue;
     TRY_ASSIGN(const std::optional<docker::Container> there,
                core_.engine.find_container(row.container_name));
     if (!there) add("missing_container", row.container_name, "has a row and is not in the engine");
@@ -236,6 +260,7 @@ Result<std::vector<Finding>> check_everything(Core& core) {
   TRY(checker.check_journals());
   TRY(checker.check_repository());
   TRY(checker.check_undos());
+  TRY(checker.check_holders());
   TRY(checker.check_staging());
   TRY(checker.check_containers());
   return std::move(checker.findings);

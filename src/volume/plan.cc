@@ -34,8 +34,8 @@ class Planner {
     plan.shown.reasons.push_back({target, code, detail});
   }
   // The resolved volume of a target, or a reason and nothing.
-  const ResolvedVolume* find_volume(const std::string& target);
-  Status check_place(const ResolvedVolume& volume, PlannedVolume& planned);
+  ResolvedVolume* find_volume(const std::string& target);
+  Status check_place(ResolvedVolume& volume, PlannedVolume& planned);
   void check_pending(const ResolvedVolume& volume);
   Status check_mounts(const ResolvedVolume& volume, const std::string& path);
   Status check_space();
@@ -97,7 +97,7 @@ Status Planner::gather() {
   return {};
 }
 
-const ResolvedVolume* Planner::find_volume(const std::string& target) {
+ResolvedVolume* Planner::find_volume(const std::string& target) {
   const auto declared = std::ranges::find(declared_, target, &DeclaredVolume::target);
   if (declared == declared_.end()) {
     refuse(target, "not_declared", "the workload's current config has no volume at this path");
@@ -117,14 +117,19 @@ const ResolvedVolume* Planner::find_volume(const std::string& target) {
     return nullptr;
   }
   const auto found = std::ranges::find(resolution_.volumes, target, &ResolvedVolume::target);
-  return found == resolution_.volumes.end() ? nullptr : &*found;
+  if (found == resolution_.volumes.end()) return nullptr;
+  if (found->obstacle) {
+    plan.shown.reasons.push_back(*found->obstacle);
+    return nullptr;
+  }
+  return &*found;
 }
 
 void Planner::check_pending(const ResolvedVolume& volume) {
   if (!release_) return;
   const auto mount =
       std::ranges::find(release_->mounts, volume.target, &catalog::ReleaseMount::target);
-  if (mount == release_->mounts.end() || mount->place != volume.path()) {
+  if (mount == release_->mounts.end() || mount->place != volume.place()) {
     refuse(volume.target, "pending_config",
            "the running release mounts another place here: deploy the changed config first");
   }
@@ -138,6 +143,10 @@ Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& pa
     const std::string name = owner == owners_.end() ? "" : owner->second.name;
     if (owner != owners_.end() && stopping_.contains(owner->second.id)) continue;
     if (sighting.same_path && owner == owners_.end()) continue;
+    // The engine's own mount goes when the last container that uses the volume has stopped.
+    const bool engine_mount = owner == owners_.end() && !volume.engine_mount.empty() &&
+                              sighting.mount_point == volume.engine_mount;
+    if (engine_mount) continue;
     const std::string words = describe(sighting, name);
     switch (sighting.use) {
       case MountUse::kRootIsMount:
@@ -199,11 +208,12 @@ void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume)
   }
 }
 
-Status Planner::check_place(const ResolvedVolume& volume, PlannedVolume& planned) {
+Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
   auto opened = open_place(volume);
   if (!opened.ok() && opened.error().code() == Code::kNotFound) {
-    // Not only the root but a directory above it is missing: made again as at a deploy.
-    TRY(make_place(core_.catalog, workload_.id, volume));
+    // Not only the root but a directory above it, or the engine's volume, is missing: made again as
+    // at a deploy.
+    TRY(make_place(core_.catalog, core_.engine, workload_.id, volume));
     opened = open_place(volume);
   }
   if (!opened.ok()) {
@@ -301,7 +311,7 @@ Result<FullPlan> make_restore_plan(Core& core,
   std::set<std::string> in_snapshot;
   for (const catalog::SnapshotVolume& stored : snapshot.volumes) {
     in_snapshot.insert(stored.target);
-    const ResolvedVolume* volume = planner.find_volume(stored.target);
+    ResolvedVolume* volume = planner.find_volume(stored.target);
     if (volume == nullptr) continue;
     TRY_ASSIGN(const repository::StoredSize size,
                repository::measure(core.repository, id, repository::volume_path(stored.index)));
@@ -338,7 +348,7 @@ Result<FullPlan> make_undo_plan(Core& core,
   const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
   TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
   for (const TreePair& kept : pairs) {
-    const ResolvedVolume* volume = planner.find_volume(kept.volume.target);
+    ResolvedVolume* volume = planner.find_volume(kept.volume.target);
     if (volume == nullptr) continue;
     PlannedVolume planned = shown_of(*volume, kept.index);
     TRY(planner.check_place(*volume, planned));

@@ -6,8 +6,10 @@
 #include "volume/archive_import.h"
 #include "volume/capture_recovery.h"
 #include "volume/hold.h"
+#include "volume/holder.h"
 #include "volume/journal.h"
 #include "volume/known_facts.h"
+#include "volume/named.h"
 #include "volume/restore.h"
 #include "volume/transaction.h"
 
@@ -39,8 +41,9 @@ bool needs_engine(const Journal& journal) {
 Status remove_trials(Core& core) {
   TRY_ASSIGN(const std::vector<catalog::Place> places, core.catalog.places().list(""));
   for (const catalog::Place& place : places) {
-    if (place.kind != catalog::PlaceKind::kBind) continue;
-    const auto parent = os::Dir::open(place.path_or_name.substr(0, place.path_or_name.rfind('/')));
+    const auto path = parent_of_place(core.engine, place);
+    if (!path) continue;
+    const auto parent = os::Dir::open(*path);
     if (!parent.ok()) continue;
     const auto staging = parent->open_dir(std::string(kStagingName), os::Crossing::kRefuse);
     if (!staging.ok()) continue;
@@ -118,11 +121,14 @@ Status Recovery::run() {
   for (const catalog::SnapshotRow& row : going) TRY(remove_stored(core_, row));
   TRY_ASSIGN(const std::vector<catalog::UndoRow> undos, core_.catalog.undos().list(""));
   for (const catalog::UndoRow& undo : undos) {
+    if (const Status held = settle_holder(core_, undo); !held.ok()) {
+      log::warn("holder of undo {}: {}", undo.id, held.error().message());
+    }
     if (undo.state != catalog::UndoState::kDiscarded &&
         undo.state != catalog::UndoState::kExpired) {
       continue;
     }
-    if (const Status removed = remove_undo_trees(undo); !removed.ok()) {
+    if (const Status removed = remove_undo_trees(core_, undo); !removed.ok()) {
       log::warn("trees of undo {}: {}", undo.id, removed.error().message());
     }
   }

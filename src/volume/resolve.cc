@@ -8,6 +8,7 @@
 #include "base/strings.h"
 #include "catalog/places.h"
 #include "os/mount.h"
+#include "volume/named.h"
 
 namespace cairn::volume {
 
@@ -38,11 +39,18 @@ std::optional<Identity> identity_of(const std::string& path) {
   return Identity{stat->device, stat->inode};
 }
 
-// Of the directory at path and of all above it; what does not exist is left out.
+// Of the directory at path and of all above it, wherever links lead; what is missing, or a file, is
+// left out.
 std::vector<Identity> identities_upward(const std::string& path) {
   std::string at = path;
-  const auto opened = os::Dir::open(path);
-  if (opened.ok()) at = os::path_of(opened->fd()).value_or(path);
+  while (at != "/") {
+    const auto opened = os::Dir::open(at);
+    if (opened.ok()) {
+      at = os::path_of(opened->fd()).value_or(at);
+      break;
+    }
+    at = parent_of(at);
+  }
   std::vector<Identity> out;
   while (true) {
     if (const auto identity = identity_of(at)) out.push_back(*identity);
@@ -97,12 +105,12 @@ Error refused(std::string code, std::string detail) {
 Result<ResolvedVolume> resolve_beneath_base(catalog::Catalog& catalog,
                                             const PlaceSettings& settings,
                                             const std::string& workload_id,
-                                            const DeclaredVolume& declared,
+                                            const std::string& beneath,
                                             ResolvedVolume volume) {
-  volume.relative = workload_id + "/" + declared.source;
+  volume.relative = workload_id + "/" + beneath;
   volume.base = settings.base_volume_path;
-  const std::string key = catalog::place_key(scope_name(declared.scope), declared.source);
-  TRY_ASSIGN(const std::optional<catalog::Place> known, catalog.places().find(workload_id, key));
+  TRY_ASSIGN(const std::optional<catalog::Place> known,
+             catalog.places().find(workload_id, key_of_place(workload_id, volume)));
   if (!known) return volume;
   // Written down at first use: a base path that was changed since does not move the data.
   const std::string& path = known->path_or_name;
@@ -112,6 +120,43 @@ Result<ResolvedVolume> resolve_beneath_base(catalog::Catalog& catalog,
     return refused("unresolved", "its recorded place " + printable(path) + " does not fit it");
   }
   volume.base = path.substr(0, path.size() - suffix.size());
+  return volume;
+}
+
+// A directory for each tag, so that a release never meets the data of another one.
+Result<ResolvedVolume> resolve_instance(catalog::Catalog& catalog,
+                                        const PlaceSettings& settings,
+                                        const std::string& workload_id,
+                                        ResolvedVolume volume) {
+  std::string tag = settings.instance_tag;
+  if (tag.empty()) {
+    TRY_ASSIGN(const auto release, catalog.releases().current(workload_id));
+    if (!release) {
+      return refused("unresolved", "it has a place for each tag, and nothing is deployed yet");
+    }
+    tag = release->tag;
+  }
+  const std::string beneath = "instance-" + tag + "/" + volume.source;
+  return resolve_beneath_base(catalog, settings, workload_id, beneath, std::move(volume));
+}
+
+Result<ResolvedVolume> resolve_named(catalog::Catalog& catalog,
+                                     const PlaceSettings& settings,
+                                     const std::string& workload_id,
+                                     const DeclaredVolume& declared,
+                                     ResolvedVolume volume) {
+  volume.kind = ResolvedVolume::Kind::kVolume;
+  volume.source = declared.name;
+  volume.name = declared.scope == Scope::kNamed ? declared.name
+                                                : "cairn-" + workload_id + "-" + declared.name;
+  TRY_ASSIGN(const std::optional<catalog::Place> known,
+             catalog.places().find(workload_id, key_of_place(workload_id, volume)));
+  if (known && known->kind != catalog::PlaceKind::kVolume) {
+    return refused("unresolved",
+                   "its recorded place " + printable(known->path_or_name) + " is no volume");
+  }
+  if (known) volume.name = known->path_or_name;
+  if (settings.engine != nullptr) TRY(locate_volume(*settings.engine, volume));
   return volume;
 }
 
@@ -153,32 +198,32 @@ Result<ResolvedVolume> resolve_one(catalog::Catalog& catalog,
       return resolve_absolute(settings, declared, std::move(volume));
     case Scope::kStage:
     case Scope::kProject:
-      return resolve_beneath_base(catalog, settings, workload_id, declared, std::move(volume));
+      return resolve_beneath_base(catalog, settings, workload_id, declared.source,
+                                  std::move(volume));
     case Scope::kInstance:
+      return resolve_instance(catalog, settings, workload_id, std::move(volume));
     case Scope::kNamed:
     case Scope::kProjectNamed:
       break;
   }
-  return refused("unsupported_scope",
-                 fmt::format("scope {} is not supported by this version: use absolute, stage, "
-                             "project or ephemeral",
-                             scope_name(declared.scope)));
+  return resolve_named(catalog, settings, workload_id, declared, std::move(volume));
 }
 
 // Adds a reason to each of two volumes that share or nest their places or targets.
 void refuse_shared(const std::vector<ResolvedVolume>& volumes, std::vector<Reason>& reasons) {
   for (const ResolvedVolume& a : volumes) {
     for (const ResolvedVolume& b : volumes) {
-      if (a.target == b.target || a.kind != ResolvedVolume::Kind::kBind ||
-          b.kind != ResolvedVolume::Kind::kBind) {
-        continue;
+      if (a.target == b.target) continue;
+      bool same = !a.name.empty() && a.name == b.name;
+      if (!a.path().empty() && !b.path().empty()) {
+        const auto itself = identity_of(a.path());
+        same = same || (itself && contains(identities_upward(b.path()), *itself)) ||
+               os::is_at_or_below(b.path(), a.path());
       }
-      const auto itself = identity_of(a.path());
-      const bool same = itself && contains(identities_upward(b.path()), *itself);
-      if (same || os::is_at_or_below(b.path(), a.path())) {
+      if (same) {
         reasons.push_back({a.target, "shared_place",
                            fmt::format("its place {} is or contains that of {}",
-                                       printable(a.path()), printable(b.target))});
+                                       printable(a.place()), printable(b.target))});
       }
     }
   }
@@ -213,14 +258,19 @@ Result<Resolution> resolve_volumes(catalog::Catalog& catalog,
       out.reasons.push_back(std::move(reason));
       continue;
     }
-    if (volume->kind == ResolvedVolume::Kind::kBind) {
-      if (auto why = forbidden_because(volume->path(), settings)) {
-        out.reasons.push_back({one.target, "forbidden_place",
-                               printable(volume->path()) + " cannot be a volume: " + *why});
-        continue;
-      }
+    // What the engine keeps beneath its own root is no stranger's.
+    const bool chosen =
+        volume->kind == ResolvedVolume::Kind::kBind || !volume->engine_mount.empty();
+    if (auto why = chosen ? forbidden_because(volume->path(), settings) : std::nullopt) {
+      out.reasons.push_back({one.target, "forbidden_place",
+                             printable(volume->path()) + " cannot be a volume: " + *why});
+      continue;
+    }
+    if (volume->kind != ResolvedVolume::Kind::kTmpfs) {
       const auto place = open_place(*volume);
-      if (!place.ok() && place.error().code() != Code::kNotFound) {
+      if (!place.ok() && place.error().code() == Code::kRefused) {
+        volume->obstacle = place.error().detail().reasons.at(0);
+      } else if (!place.ok() && place.error().code() != Code::kNotFound) {
         out.reasons.push_back({one.target, "unresolved", place.error().message()});
         continue;
       }
@@ -232,6 +282,12 @@ Result<Resolution> resolve_volumes(catalog::Catalog& catalog,
 }
 
 Result<RootPlace> open_place(const ResolvedVolume& volume) {
+  if (volume.obstacle) {
+    return Error(Code::kRefused, volume.obstacle->detail, {.reasons = {*volume.obstacle}});
+  }
+  if (volume.relative.empty()) {
+    return Error(Code::kNotFound, "the engine has no volume " + printable(volume.name));
+  }
   TRY_ASSIGN(os::Dir parent, os::Dir::open(volume.base));
   const std::size_t slash = volume.relative.rfind('/');
   std::string name = volume.relative;
@@ -243,6 +299,13 @@ Result<RootPlace> open_place(const ResolvedVolume& volume) {
   }
   TRY(os::check_component(name));
   TRY_ASSIGN(const std::optional<os::Stat> root, parent.find(name));
+  if (root && root->type == os::FileType::kRegular && volume.scope == Scope::kAbsolute) {
+    Reason reason{volume.target, "single_file",
+                  printable(volume.path()) +
+                      " is a single file, and a restore exchanges directories: declare the "
+                      "directory around it to have it captured"};
+    return Error(Code::kRefused, reason.detail, {.reasons = {reason}});
+  }
   if (root && root->type != os::FileType::kDirectory) {
     return Error(Code::kInvalid, "volume " + printable(volume.target) + ": " +
                                      printable(volume.path()) + " is not a directory");
@@ -250,33 +313,69 @@ Result<RootPlace> open_place(const ResolvedVolume& volume) {
   return RootPlace{std::move(parent), std::move(name)};
 }
 
-Status make_place(catalog::Catalog& catalog,
+std::string skip_code(const Error& error) {
+  return error.code() == Code::kRefused && !error.detail().reasons.empty()
+             ? error.detail().reasons.front().code
+             : "unresolved";
+}
+
+std::string key_of_place(const std::string& workload_id, const ResolvedVolume& volume) {
+  // Each tag's place of an instance volume has a row of its own.
+  const std::string about = volume.scope == Scope::kInstance
+                                ? volume.relative.substr(workload_id.size() + 1)
+                                : volume.source;
+  return catalog::place_key(scope_name(volume.scope), about);
+}
+
+namespace {
+
+// The row first: what is on disk or in the engine without one could not be found.
+Status write_down(catalog::Catalog& catalog,
                   const std::string& workload_id,
                   const ResolvedVolume& volume) {
-  if (volume.kind == ResolvedVolume::Kind::kTmpfs) return {};
-  auto base = os::Dir::open(volume.base);
-  if (!base.ok() && base.error().code() == Code::kNotFound) {
-    TRY_ASSIGN(const os::Dir above, os::Dir::open(parent_of(volume.base)));
-    base = above.ensure_dir(name_of_path(volume.base), kPlaceMode);
-    TRY(above.sync());
-  }
-  if (!base.ok()) return base.error();
-  // The row first: what is on disk without one could not be found.
+  const bool named = volume.kind == ResolvedVolume::Kind::kVolume;
   TRY_ASSIGN(const catalog::Place place,
              catalog.places().insert_once(
                  {.workload_id = workload_id,
-                  .key = catalog::place_key(scope_name(volume.scope), volume.source),
-                  .kind = catalog::PlaceKind::kBind,
-                  .path_or_name = volume.path(),
+                  .key = key_of_place(workload_id, volume),
+                  .kind = named ? catalog::PlaceKind::kVolume : catalog::PlaceKind::kBind,
+                  .path_or_name = volume.place(),
                   .created_ms = 0}));
-  if (place.path_or_name != volume.path()) {
-    return Error(Code::kConflict, "volume " + printable(volume.target) + " has its place at " +
-                                      printable(place.path_or_name));
+  if (place.path_or_name == volume.place()) return {};
+  return Error(Code::kConflict, "volume " + printable(volume.target) + " has its place at " +
+                                    printable(place.path_or_name));
+}
+
+}  // namespace
+
+Status make_place(catalog::Catalog& catalog,
+                  docker::Engine& engine,
+                  const std::string& workload_id,
+                  ResolvedVolume& volume) {
+  if (volume.kind == ResolvedVolume::Kind::kTmpfs) return {};
+  std::optional<os::Dir> at;
+  if (!volume.obstacle && volume.kind == ResolvedVolume::Kind::kBind) {
+    auto base = os::Dir::open(volume.base);
+    if (!base.ok() && base.error().code() == Code::kNotFound) {
+      TRY_ASSIGN(const os::Dir above, os::Dir::open(parent_of(volume.base)));
+      base = above.ensure_dir(name_of_path(volume.base), kPlaceMode);
+      TRY(above.sync());
+    }
+    if (!base.ok()) return base.error();
+    at = std::move(*base);
   }
-  os::Dir at = std::move(*base);
+  TRY(write_down(catalog, workload_id, volume));
+  if (volume.obstacle) return {};
+  if (!at) {
+    if (volume.relative.empty()) {
+      TRY(engine.create_volume(volume.name, {}));
+      TRY(locate_volume(engine, volume));
+    }
+    TRY_ASSIGN(at, os::Dir::open(volume.base));
+  }
   for (const std::string& part : split(volume.relative, '/')) {
-    TRY_ASSIGN(os::Dir next, at.ensure_dir(part, kPlaceMode));
-    TRY(at.sync());
+    TRY_ASSIGN(os::Dir next, at->ensure_dir(part, kPlaceMode));
+    TRY(at->sync());
     at = std::move(next);
   }
   return {};
@@ -286,8 +385,11 @@ std::vector<std::string> lock_keys(const std::string& workload_id,
                                    const std::vector<ResolvedVolume>& volumes) {
   std::vector<std::string> keys{"workload:" + workload_id};
   for (const ResolvedVolume& volume : volumes) {
-    if (volume.kind != ResolvedVolume::Kind::kBind) continue;
+    if (volume.kind == ResolvedVolume::Kind::kTmpfs) continue;
+    // By name too: where its data lies cannot be asked while the engine is down.
+    if (!volume.name.empty()) keys.push_back("volume:engine:" + volume.name);
     std::string path = volume.path();
+    if (path.empty()) continue;
     if (const auto place = open_place(volume); place.ok()) {
       if (const auto parent = os::path_of(place->parent.fd()); parent.ok()) {
         path = *parent + "/" + place->name;

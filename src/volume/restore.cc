@@ -11,6 +11,7 @@
 #include "repository/node_writer.h"
 #include "repository/restorer.h"
 #include "volume/capture.h"
+#include "volume/holder.h"
 #include "volume/plan.h"
 
 namespace cairn::volume {
@@ -23,7 +24,9 @@ Status stage_one(Core& core,
                  const repository::Id& snapshot,
                  TreePair& pair,
                  catalog::OperationContext& context) {
-  TRY(make_place(core.catalog, workload_id, pair.volume));
+  TRY(make_place(core.catalog, core.engine, workload_id, pair.volume));
+  // From now on the engine must never fill it from an image, should it be empty.
+  TRY(core.catalog.places().mark_held(workload_id, key_of_place(workload_id, pair.volume)));
   TRY_ASSIGN(const RootPlace place, open_place(pair.volume));
   TRY_ASSIGN(const os::Dir staging, make_staging(place, pair.staged_in));
   TRY_ASSIGN(const std::optional<os::Stat> live, place.parent.find(place.name));
@@ -61,9 +64,11 @@ Status stage_all(Core& core,
                  Transaction& transaction,
                  catalog::OperationContext& context) {
   context.phase("stage");
+  const ExchangePlan& plan = transaction.plan();
+  TRY(make_holder(core, plan.workload_id, plan.undo_id, plan.pairs));
   TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot_id));
   for (TreePair& pair : transaction.plan().pairs) {
-    auto staged = stage_one(core, transaction.plan().workload_id, id, pair, context);
+    auto staged = stage_one(core, plan.workload_id, id, pair, context);
     if (!staged.ok()) return staged.error().with_context("stage " + printable(pair.volume.target));
   }
   return transaction.record_staged();
@@ -174,6 +179,8 @@ Outcome run_undo(Core& core,
   if (!begun.ok()) return {begun.error()};
   Transaction& transaction = *begun;
   const auto prepare = [&]() -> Status {
+    const ExchangePlan& made = transaction.plan();
+    TRY(make_holder(core, made.workload_id, made.undo_id, made.pairs));
     catalog::UndoRow applying = undo;
     applying.state = catalog::UndoState::kApplying;
     TRY(core.catalog.undos().update(applying));
@@ -264,7 +271,7 @@ Status store_replaced(Core& core,
     }
     if (kept) undo->expires_ms = 0;
     TRY(core.catalog.undos().update(*undo));
-    if (os::seeded(os::Bug::kUndoRemovedEarly)) TRY(remove_undo_trees(*undo));
+    if (os::seeded(os::Bug::kUndoRemovedEarly)) TRY(remove_undo_trees(core, *undo));
   }
   tell(core, "undo.stored", plan.workload_id, operation,
        "the replaced data is stored as " + undo->pre_restore_snapshot);
@@ -288,11 +295,11 @@ Result<std::string> start_storing(Core& core,
       });
 }
 
-Status remove_undo_trees(const catalog::UndoRow& undo) {
+Status remove_undo_trees(Core& core, const catalog::UndoRow& undo) {
   const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
   TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
   for (const TreePair& pair : pairs) TRY(remove_staged(pair, pair.old_handle));
-  return {};
+  return remove_holder(core, undo.id);
 }
 
 }  // namespace cairn::volume

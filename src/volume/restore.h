@@ -37,7 +37,7 @@ Result<std::string> start_storing(Core& core,
                                   const std::string& operation,
                                   const std::string& workload_id);
 
-// Removes the trees of an undo whose row says that it ended; again is fine.
-Status remove_undo_trees(const catalog::UndoRow& undo);
+// Removes the trees and the holder of an undo whose row says that it ended; again is fine.
+Status remove_undo_trees(Core& core, const catalog::UndoRow& undo);
 
 }  // namespace cairn::volume

@@ -211,7 +211,7 @@ Status Service::discard_undo(const catalog::UndoRow& undo) {
   }
   now->state = catalog::UndoState::kDiscarded;
   TRY(core.catalog.undos().update(*now));
-  const Status removed = remove_undo_trees(*now);
+  const Status removed = remove_undo_trees(core, *now);
   resume_storing(core, undo.operation_id);
   return removed;
 }
@@ -233,7 +233,7 @@ void Service::expire_undos() {
     if (!lock.ok()) continue;  // next time
     undo.state = catalog::UndoState::kExpired;
     if (!core.catalog.undos().update(undo).ok()) continue;
-    const Status removed = remove_undo_trees(undo);
+    const Status removed = remove_undo_trees(core, undo);
     tell(core, "undo.expired", undo.workload_id, undo.operation_id,
          removed.ok()
              ? "undo " + undo.id + " expired; its data is in snapshot " + undo.pre_restore_snapshot

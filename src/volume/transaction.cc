@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "os/fault.h"
+#include "volume/holder.h"
 #include "volume/mounted.h"
 
 namespace cairn::volume {
@@ -284,6 +285,9 @@ Status Transaction::settle(std::stop_token stop) {
   std::vector<ContainerState> all = containers_;
   all.insert(all.end(), others_.begin(), others_.end());
   TRY(while_engine_is_down(stop, [&] { return put_back(core_.engine, all); }));
+  if (!plan_.source_undo.empty()) {
+    TRY(while_engine_is_down(stop, [&] { return remove_holder(core_, plan_.source_undo); }));
+  }
   // From here on the workload is free: a later operation may stop it while this one still stores.
   TRY(append(state::kStoring));
   unfinished_ = false;
@@ -400,6 +404,7 @@ Status Transaction::abandon() {
       TRY(core_.catalog.undos().update(*source));
     }
   }
+  TRY(remove_holder(core_, plan_.undo_id));
   unfinished_ = false;
   return finish();
 }

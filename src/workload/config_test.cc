@@ -107,7 +107,11 @@ TEST(Definition, ComesBackFromItsStoredFormWithoutEnv) {
   EXPECT_EQ(*read, config);
   EXPECT_EQ(config_from_json("{}").error().code(), Code::kCorrupt);
 
-  const ReleaseConfig release{config, true, "cairn", {{"cairn-db-1", "on-failure", 3}}};
+  const ReleaseConfig release{.config = config,
+                              .image_has_healthcheck = true,
+                              .network = "cairn",
+                              .allow_anonymous = {"/var/lib/anon"},
+                              .takes_over = {{"cairn-db-1", "on-failure", 3}}};
   const auto release_read = release_config_from_json(release_config_to_json(release));
   ASSERT_TRUE(release_read.ok());
   EXPECT_EQ(*release_read, release);

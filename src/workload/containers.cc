@@ -74,7 +74,8 @@ docker::ContainerSpec container_spec(const catalog::Workload& workload,
                                      const catalog::Release& release,
                                      const ReleaseConfig& config,
                                      const std::string& image,
-                                     const std::string& name) {
+                                     const std::string& name,
+                                     const std::set<std::string>& held_volumes) {
   const ImageConfig& wanted = config.config;
   docker::ContainerSpec spec;
   spec.name = name;
@@ -91,12 +92,11 @@ docker::ContainerSpec container_spec(const catalog::Workload& workload,
       {std::string(kLabelInstance), name}};
   spec.user = wanted.user;
   for (const catalog::ReleaseMount& mount : release.mounts) {
-    // The engine must never fill a place that Cairn keeps from an image.
     spec.mounts.push_back({.kind = mount_kind(mount.kind),
                            .source = mount.place,
                            .target = mount.target,
                            .read_only = false,
-                           .no_copy = mount.kind == catalog::PlaceKind::kVolume});
+                           .no_copy = held_volumes.contains(mount.place)});
   }
   for (const Publish& publish : wanted.publish) {
     spec.publishes.push_back({.host_ip = publish.host_ip,
@@ -158,8 +158,13 @@ Status create_owned(const Core& core,
                     catalog::Instance& row) {
   TRY_ASSIGN(const std::string image, local_image(core, release));
   if (!config.network.empty()) TRY(core.engine.ensure_network(config.network));
+  TRY_ASSIGN(const std::vector<catalog::Place> places, core.catalog.places().list(workload.id));
+  std::set<std::string> held;
+  for (const catalog::Place& place : places) {
+    if (place.held && place.kind == catalog::PlaceKind::kVolume) held.insert(place.path_or_name);
+  }
   TRY_ASSIGN(row.container_id, core.engine.create_container(container_spec(
-                                   workload, release, config, image, row.container_name)));
+                                   workload, release, config, image, row.container_name, held)));
   return core.catalog.instances().update(row);
 }
 

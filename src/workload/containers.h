@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -31,12 +32,14 @@ std::string container_name(const catalog::Workload& workload,
                            std::string_view tag,
                            std::int64_t at_ms);
 
-// image: what the engine is asked for, an id or repository@digest.
+// image: what the engine is asked for, an id or repository@digest. held_volumes: those of the
+// engine that have been in use, which must not be filled from the image should they be empty.
 docker::ContainerSpec container_spec(const catalog::Workload& workload,
                                      const catalog::Release& release,
                                      const ReleaseConfig& config,
                                      const std::string& image,
-                                     const std::string& name);
+                                     const std::string& name,
+                                     const std::set<std::string>& held_volumes);
 
 // True where the container's labels name the row's workload and the row's name.
 bool is_owned(const docker::Container& container, const catalog::Instance& row);

@@ -21,9 +21,15 @@ Result<std::vector<std::string>> workload_keys(const Core& core, const catalog::
   if (current.has_value()) {
     for (const catalog::ReleaseMount& mount : current->mounts) {
       const auto slash = mount.place.rfind('/');
-      if (mount.kind != catalog::PlaceKind::kBind || slash == std::string::npos) continue;
       volume::ResolvedVolume place;
       place.target = mount.target;
+      if (mount.kind == catalog::PlaceKind::kVolume) {
+        place.kind = volume::ResolvedVolume::Kind::kVolume;
+        place.name = mount.place;
+        resolution.volumes.push_back(std::move(place));
+        continue;
+      }
+      if (mount.kind != catalog::PlaceKind::kBind || slash == std::string::npos) continue;
       place.base = slash == 0 ? "/" : mount.place.substr(0, slash);
       place.relative = mount.place.substr(slash + 1);
       resolution.volumes.push_back(std::move(place));

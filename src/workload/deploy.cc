@@ -78,7 +78,7 @@ void Deployment::warn(const std::string& text) {
 Status Deployment::prepare(const std::string& id_or_name) {
   for (int tries = 1;; ++tries) {
     context_.phase("plan");
-    TRY_ASSIGN(plan_, plan_deploy(core_, id_or_name));
+    TRY_ASSIGN(plan_, plan_deploy(core_, id_or_name, options_));
     if (options_.on_busy == OnBusy::kRefuse) {
       // Taken and given back: says "busy" before a long pull.
       TRY(core_.locks.try_lock(plan_.keys, context_.id()));
@@ -88,7 +88,7 @@ Status Deployment::prepare(const std::string& id_or_name) {
                                      context_.stop_token()));
     TRY_ASSIGN(guard_, volume::take_lock(core_.locks, plan_.keys, options_.on_busy, context_));
     const DeployPlan before = plan_;
-    TRY_ASSIGN(plan_, plan_deploy(core_, id_or_name));
+    TRY_ASSIGN(plan_, plan_deploy(core_, id_or_name, options_));
     if (plan_.keys == before.keys && plan_.config == before.config) break;
     guard_.release();
     if (tries == kPlanTriesMax) {
@@ -143,8 +143,8 @@ Result<bool> Deployment::is_unchanged() {
 // Rows before containers: what a crash leaves is found by them.
 Status Deployment::store_rows() {
   context_.phase("prepare");
-  for (const auto& volume : plan_.resolved) {
-    TRY_CONTEXT(volume::make_place(core_.catalog, plan_.workload.id, volume),
+  for (auto& volume : plan_.resolved) {
+    TRY_CONTEXT(volume::make_place(core_.catalog, core_.engine, plan_.workload.id, volume),
                 "volume " + volume.target);
   }
   TRY_ASSIGN(config_, release_config_from_json(release_.config_json));
@@ -233,6 +233,11 @@ Status Deployment::commit() {
     TRY(catalog.releases().update(release_));
     TRY(catalog.releases().promote(release_.id));
     TRY(catalog.instances().update(instance_));
+    for (const auto& volume : plan_.resolved) {
+      if (volume.kind == volume::ResolvedVolume::Kind::kTmpfs) continue;
+      TRY(catalog.places().mark_held(plan_.workload.id,
+                                     volume::key_of_place(plan_.workload.id, volume)));
+    }
     for (const Instance& victim : victims_) TRY(catalog.instances().update(victim));
     if (os::seeded(os::Bug::kDesiredStateNotStored)) return {};
     return catalog.workloads().set_desired(plan_.workload.id, catalog::Desired::kRunning);

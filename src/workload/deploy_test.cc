@@ -218,7 +218,7 @@ TEST_F(Deploy, CancelledDuringHealthGoesBack) {
 
 TEST_F(Deploy, RefusesVolumesThatDoNotResolveAndNamesEach) {
   apply(R"("volumes":[{"target":"/a","scope":"absolute","source":"/srv/elsewhere"},
-                      {"target":"/b","scope":"instance","source":"b"},
+                      {"target":"/b","scope":"absolute","source":"/srv/other"},
                       {"target":"/c","scope":"stage","source":"c"}])");
   const auto refused = deploy();
   ASSERT_FALSE(refused.ok());

@@ -67,6 +67,15 @@ Status pull(const Core& core,
 
 }  // namespace
 
+Result<std::string> tag_of(const ImageConfig& config, const std::string& requested) {
+  const std::string& known = requested.empty() ? config.default_tag : requested;
+  const std::string tag = known.empty() ? "latest" : known;
+  if (docker::is_tag(tag) || docker::is_digest(tag)) return tag;
+  ErrorDetail detail;
+  detail.reasons.push_back({"tag", "invalid", "must be a tag or sha256: and 64 hex digits"});
+  return Error(Code::kInvalid, "not a tag: " + printable(tag, 64), std::move(detail));
+}
+
 Result<FetchedImage> fetch_image(const Core& core,
                                  const ImageConfig& config,
                                  const std::optional<catalog::Registry>& registry,
@@ -74,14 +83,7 @@ Result<FetchedImage> fetch_image(const Core& core,
                                  Progress& progress,
                                  std::stop_token stop) {
   FetchedImage fetched;
-  fetched.tag = !requested.empty()            ? requested
-                : !config.default_tag.empty() ? config.default_tag
-                                              : "latest";
-  if (!docker::is_tag(fetched.tag) && !docker::is_digest(fetched.tag)) {
-    ErrorDetail detail;
-    detail.reasons.push_back({"tag", "invalid", "must be a tag or sha256: and 64 hex digits"});
-    return Error(Code::kInvalid, "not a tag: " + printable(fetched.tag, 64), std::move(detail));
-  }
+  TRY_ASSIGN(fetched.tag, tag_of(config, requested));
   const std::string reference = join_reference(config.image, fetched.tag);
   if (config.pull == Pull::kAlways) TRY(pull(core, config, registry, fetched.tag, progress, stop));
   TRY_ASSIGN(std::optional<docker::Image> image, core.engine.find_image(reference));

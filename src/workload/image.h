@@ -18,6 +18,10 @@ struct FetchedImage {
   std::string digest;  // of the repository; empty where no registry knows the image
 };
 
+// What a deploy asks for: the requested tag or digest, else default_tag, else "latest". kInvalid
+// for what is neither.
+Result<std::string> tag_of(const ImageConfig& config, const std::string& requested);
+
 // requested: a tag or digest; empty: the config's default_tag, then "latest". kInvalid for what is
 // neither. registry: who logs in for a pull. kRefused with a Reason "image_missing",
 // "login_refused" or "pull_failed"; kUnavailable; kCancelled. No message repeats a password.

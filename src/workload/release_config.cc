@@ -13,10 +13,12 @@ std::string release_config_to_json(const ReleaseConfig& config) {
                      {"restart_policy", one.restart_policy},
                      {"restart_retries_max", one.restart_retries_max}});
   }
-  const json stored = {{"config", json::parse(config_to_json(config.config))},
-                       {"image_has_healthcheck", config.image_has_healthcheck},
-                       {"network", config.network},
-                       {"takes_over", std::move(taken)}};
+  json stored = {{"config", json::parse(config_to_json(config.config))},
+                 {"image_has_healthcheck", config.image_has_healthcheck},
+                 {"network", config.network},
+                 {"takes_over", std::move(taken)}};
+  // Left out where it is empty, as in the rows of before it was known.
+  if (!config.allow_anonymous.empty()) stored["allow_anonymous"] = config.allow_anonymous;
   return stored.dump();
 }
 
@@ -37,6 +39,13 @@ Result<ReleaseConfig> release_config_from_json(const std::string& stored) {
   TRY_ASSIGN(release.config, config_from_json(config->dump()));
   release.image_has_healthcheck = healthcheck->get<bool>();
   release.network = network->get<std::string>();
+  if (const auto allowed = value.find("allow_anonymous"); allowed != value.end()) {
+    if (!allowed->is_array()) return damaged;
+    for (const json& item : *allowed) {
+      if (!item.is_string()) return damaged;
+      release.allow_anonymous.push_back(item.get<std::string>());
+    }
+  }
   for (const json& item : *taken) {
     const auto name = item.is_object() ? item.find("container") : item.end();
     const auto policy = item.is_object() ? item.find("restart_policy") : item.end();

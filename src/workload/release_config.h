@@ -22,6 +22,8 @@ struct ReleaseConfig {
       config;  // effective: stop_timeout is set; without volumes and env (rows of their own)
   bool image_has_healthcheck = false;
   std::string network;
+  // VOLUMEs of the image that nothing declares and that were allowed to be anonymous, sorted.
+  std::vector<std::string> allow_anonymous;
   std::vector<TakenOver> takes_over;  // only while it deploys
   bool operator==(const ReleaseConfig&) const = default;
 };

@@ -39,6 +39,10 @@ using volume::OnBusy;
 struct DeployOptions {
   std::string tag;     // a tag or "sha256:..."; empty: default_tag, then "latest"
   bool force = false;  // also where nothing changed
+  // VOLUMEs of the image that may stay undeclared; kept with the release for later deploys.
+  std::vector<std::string> allow_anonymous;
+  // Targets whose data may stay behind at the place that the last release mounted.
+  std::vector<std::string> fresh_volumes;
   OnBusy on_busy = OnBusy::kRefuse;
 };
 

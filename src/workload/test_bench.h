@@ -104,6 +104,7 @@ class TestBench : public testing::Test {
     settings.data_dir = dir_ + "/data";
     settings.base_volume_path = dir_ + "/volumes";
     settings.allowed_paths = {dir_ + "/allowed"};
+    settings.engine = &engine;
     return settings;
   }
 

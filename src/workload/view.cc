@@ -135,10 +135,14 @@ Result<std::vector<VolumeView>> view_volumes(const Core& core, const std::string
     const auto reason =
         std::find_if(resolution.reasons.begin(), resolution.reasons.end(), same_target);
     if (reason != resolution.reasons.end()) view.reason = reason->detail;
-    const std::string key = catalog::place_key(volume::scope_name(volume.scope),
-                                               volume.source.empty() ? volume.name : volume.source);
-    TRY_ASSIGN(const auto place, core.catalog.places().find(row.id, key));
-    if (place.has_value()) view.place = place->path_or_name;
+    const auto resolved =
+        std::find_if(resolution.volumes.begin(), resolution.volumes.end(), same_target);
+    if (resolved != resolution.volumes.end()) {
+      if (resolved->obstacle) view.reason = resolved->obstacle->detail;
+      TRY_ASSIGN(const auto place,
+                 core.catalog.places().find(row.id, volume::key_of_place(row.id, *resolved)));
+      if (place.has_value()) view.place = place->path_or_name;
+    }
     views.push_back(std::move(view));
   }
   return views;

@@ -123,7 +123,8 @@ def test_a_container_that_a_person_paused_stays_paused(cairn, fake):
 def test_what_is_not_captured_is_listed(cairn, fake):
     """Sockets, mounts beneath a volume, VOLUMEs of the image that nobody declares."""
     make_small_image(fake, "withvolume:1", changes=['VOLUME ["/undeclared"]'])
-    deploy(cairn, workload(image="withvolume"))
+    cairn.apply(workload(image="withvolume"))
+    cairn.ok("workload", "deploy", "web", "--allow-anonymous", "/undeclared")
     data = place(cairn)
     fill(data, "first")
     listener = socket.socket(socket.AF_UNIX)

@@ -364,15 +364,14 @@ def test_volumes_that_do_not_resolve_are_named_each(cairn):
         {"source": "/srv/outside", "target": "/outside", "scope": "absolute"},
         {"source": "data", "target": "/tagged", "scope": "instance"},
         {"name": "shared", "target": "/named", "scope": "named"},
-        {"name": "own", "target": "/own", "scope": "project_named"},
+        {"name": "shared", "target": "/again", "scope": "named"},
         {"source": "fine", "target": "/fine", "scope": "stage"},
     ])
     cairn.apply(document)
     problem = cairn.fails("workload", "deploy", "web")
     assert problem["status"] == 400 and problem["code"] == "refused"
     found = {one["target"]: one["code"] for one in problem["reasons"]}
-    assert found == {"/outside": "outside_allowed_paths", "/tagged": "unsupported_scope",
-                     "/named": "unsupported_scope", "/own": "unsupported_scope"}
+    assert found == {"/outside": "outside_allowed_paths", "/named": "shared_place", "/again": "shared_place"}
     assert ours(cairn) == set() and list((cairn.data / "volumes").iterdir()) == []
 
 

@@ -218,3 +218,12 @@ def test_a_plan_removes_only_the_staging_directory_that_it_made(cairn, tmp_path)
     made = (tmp_path / ".cairn").stat().st_ino
     assert cairn.ok("snapshot", "restore", "web", ident, "--dry-run")["status"] == "planned"
     assert (tmp_path / ".cairn").stat().st_ino == made
+
+
+def test_a_file_behind_a_link_is_where_the_link_leads(cairn, tmp_path):
+    (tmp_path / "link").symlink_to("/etc/ssl")
+    allow(cairn, tmp_path / "link")
+    cairn.apply(workload(volumes=[absolute(tmp_path / "link" / "openssl.cnf", "/a"),
+                                  absolute(tmp_path / "link" / "not-there-yet", "/b")]))
+    assert refused_codes(cairn.fails("workload", "deploy", "web")) == {"/a": "forbidden_place", "/b": "forbidden_place"}
+    nothing_made(cairn)

@@ -123,6 +123,8 @@ struct WorkloadOptions {
   std::string name;
   std::string file;
   std::string tag;
+  std::vector<std::string> allow_anonymous;
+  std::vector<std::string> fresh_volumes;
   bool force = false;
   bool wait = false;
   bool yes = false;
@@ -218,11 +220,21 @@ void add_deploy(CLI::App& noun, Cli& cli) {
   verb->add_option("name", options->name, "name or id")->required();
   verb->add_option("--tag", options->tag, "a tag or sha256:... instead of the default tag");
   verb->add_flag("--force", options->force, "deploy also when nothing changed");
+  verb->add_option("--allow-anonymous", options->allow_anonymous,
+                   "a VOLUME of the image that the config need not declare; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("PATH");
+  verb->add_option("--fresh-volume", options->fresh_volumes,
+                   "a volume that may begin empty; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("TARGET");
   verb->add_flag("--wait", options->wait, "wait while somebody else holds the workload");
   verb->callback([&cli, options] {
     cli.action = [options](const Cli& c) {
       json body = {{"force", options->force}, {"wait", options->wait}};
       if (!options->tag.empty()) body["tag"] = options->tag;
+      if (!options->allow_anonymous.empty()) body["allow_anonymous"] = options->allow_anonymous;
+      if (!options->fresh_volumes.empty()) body["fresh_volumes"] = options->fresh_volumes;
       return run_long(c,
                       {.method = "POST",
                        .target = workload_path(options->name, "/deploy"),
@@ -300,7 +312,9 @@ void add_volume(CLI::App& app, Cli& cli) {
   verb = noun->add_subcommand("set", "Persist a volume that wins over an inline one");
   verb->add_option("workload", set->workload, "name or id")->required();
   verb->add_option("target", set->target, "path in the container")->required();
-  verb->add_option("--scope", set->scope, "absolute, stage, project, ephemeral")->required();
+  verb->add_option("--scope", set->scope,
+                   "absolute, stage, project, instance, named, project_named, ephemeral")
+      ->required();
   verb->add_option("--source", set->source, "path on the machine, absolute or below the base");
   verb->add_option("--name", set->name, "of a named volume");
   verb->callback([&cli, set] {

@@ -133,12 +133,14 @@ def _busybox(tar: _Tar) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _small_tar() -> bytes:
+def _small_tar(files=None) -> bytes:
     tar = _Tar()
     _busybox(tar)
     tar.data("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
     tar.data("etc/group", "root:x:0:\nnogroup:x:65534:\n")
     tar.data("usr/bin/app", _SMALL_APP, 0o755)
+    for path, text in (files or {}).items():
+        tar.data(path, text)
     return tar.finish().read()
 
 
@@ -147,11 +149,12 @@ def _client(engine) -> EngineClient:
 
 
 def make_small_image(
-    engine, tag: str = "small:1", cmd=("app", "idle"), health: str = "", labels=None, user: str = "", changes=()
+    engine, tag: str = "small:1", cmd=("app", "idle"), health: str = "", labels=None, user: str = "", changes=(),
+    files=None,
 ) -> str:
     """A busybox image; returns its id. Images of equal content but other config have other ids.
 
-    health: a HEALTHCHECK instruction's words, e.g. "--interval=1s CMD true".
+    health: a HEALTHCHECK instruction's words, e.g. "--interval=1s CMD true"; files: path -> text.
     """
     wanted = [f"CMD {json.dumps(list(cmd))}", "ENV PATH=/usr/bin:/bin"]
     if health:
@@ -159,7 +162,7 @@ def make_small_image(
     if user:
         wanted.append(f"USER {user}")
     wanted += [f"LABEL {key}={json.dumps(value)}" for key, value in (labels or {}).items()]
-    return _client(engine).import_image(_small_tar(), tag, [*wanted, *changes])
+    return _client(engine).import_image(_small_tar(files), tag, [*wanted, *changes])
 
 
 def make_empty_image(engine, tag: str = "empty:1") -> str:
