@@ -132,14 +132,14 @@ def _busybox(tar: _Tar) -> None:
         tar.dir(name)
 
 
-@functools.lru_cache(maxsize=1)
-def _small_tar(files=None) -> bytes:
+@functools.lru_cache(maxsize=4)
+def _small_tar(files: tuple = ()) -> bytes:
     tar = _Tar()
     _busybox(tar)
     tar.data("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
     tar.data("etc/group", "root:x:0:\nnogroup:x:65534:\n")
     tar.data("usr/bin/app", _SMALL_APP, 0o755)
-    for path, text in (files or {}).items():
+    for path, text in files:
         tar.data(path, text)
     return tar.finish().read()
 
@@ -162,7 +162,7 @@ def make_small_image(
     if user:
         wanted.append(f"USER {user}")
     wanted += [f"LABEL {key}={json.dumps(value)}" for key, value in (labels or {}).items()]
-    return _client(engine).import_image(_small_tar(files), tag, [*wanted, *changes])
+    return _client(engine).import_image(_small_tar(tuple((files or {}).items())), tag, [*wanted, *changes])
 
 
 def make_empty_image(engine, tag: str = "empty:1") -> str:
