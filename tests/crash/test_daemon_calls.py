@@ -1,6 +1,7 @@
 """cairnd, disturbed at every call that changes state, one operation after the other: it is killed there,
-a call fails or is cut short, the disk is full from there on. choose.py says what applies to which call;
-CAIRN_SOAK=1 takes every call in every mode.
+a call fails or is cut short, the disk is full from there on. choose.py says what applies to which call.
+Every call is killed at, and fails in one of the ways that apply to it, by the seed; CAIRN_SOAK=1 takes
+every call in every mode.
 
 Some of the recoveries after a kill are killed, too: a sample, whose seed is printed; CAIRN_CRASH_SEED
 repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all.
@@ -55,6 +56,16 @@ def beyond_the_end(tally, name, count):
         count += 1
 
 
+def one_failure_a_call(rng, chosen):
+    """All kills, and one other mode of each call: all of them take longer than a test run may."""
+    kills = [(mode, at) for mode, at in chosen if mode.startswith("kill")]
+    failures = {}
+    for mode, at in chosen:
+        if not mode.startswith("kill"):
+            failures.setdefault(at, []).append(mode)
+    return kills + [(rng.choice(modes), at) for at, modes in sorted(failures.items())]
+
+
 def inside_recoveries(tally, rng, name, kills):
     """Kills in recoveries, whose calls are counted first."""
     chosen = kills if SOAK else rng.sample(kills, min(len(kills), -(-INSIDE // INSIDE_A_RECOVERY)))
@@ -71,10 +82,15 @@ def inside_recoveries(tally, rng, name, kills):
 def test_every_operation_survives(pool, name):
     calls = pool.count(name)
     chosen, left = choose(calls, whole=SOAK)
+    rng = random.Random(f"{SEED}/{name}")
+    if not SOAK:
+        every = len(chosen)
+        chosen = one_failure_a_call(rng, chosen)
+        left += every - len(chosen)
     tally = Tally(pool)
     tally.play([Case(name, mode, at) for mode, at in chosen])
     beyond_the_end(tally, name, len(calls))
-    inside_recoveries(tally, random.Random(f"{SEED}/{name}"), name, [at for mode, at in chosen if mode == "kill"])
-    print(f"{name}: {len(calls)} calls, {left} repetitions left to the soak; cases {tally}; "
+    inside_recoveries(tally, rng, name, [at for mode, at in chosen if mode == "kill"])
+    print(f"{name}: {len(calls)} calls, {left} cases left to the soak; cases {tally}; "
           f"{tally.missed} ended before their call; seed {SEED}")
     assert not tally.failures, f"seed {SEED}, {len(tally.failures)} failures:\n" + "\n".join(tally.failures[:10])
