@@ -18,7 +18,7 @@ from daemon_world import RealWorld, World
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 SOAK = os.environ.get("CAIRN_SOAK") == "1"
 ROUNDS = 10_000 if SOAK else 4  # of each operation
-RESTARTED_S = 60
+RESTARTED_S = 120
 
 # Engine calls by which the phases of an operation can be met.
 CALLS = {
