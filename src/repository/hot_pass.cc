@@ -67,7 +67,7 @@ class HotPass {
               const std::string& path,
               const os::FileId& id,
               std::size_t depth);
-  Status walk_children(const std::shared_ptr<HotDir>& dir, std::size_t depth);
+  Status walk_children(HotDir& dir, const std::vector<std::size_t>& children, std::size_t depth);
   [[nodiscard]] bool is_stored(const Fact& fact);
   bool offer(FilePiece& piece);
   Status work();
@@ -134,11 +134,13 @@ Status HotPass::walk(
   std::uint64_t items = 0;
   std::uint64_t bytes = 0;  // of files that need no reading
   std::vector<std::size_t> reads;
+  std::vector<std::size_t> children;
   for (std::size_t i = 0; i < open->entries.size(); ++i) {
     ScannedEntry& entry = open->entries[i];
     if (entry.unchanged && !is_stored(entry.fact)) entry.unchanged = false;
     if (!entry.unchanged) open->changed = true;
     if (entry.fact.node.type == NodeType::kFile) open->files_bytes += entry.fact.stat_bytes;
+    if (entry.fact.node.type == NodeType::kDir) children.push_back(i);
     if (entry.fact.node.type == NodeType::kFile && !entry.unchanged) {
       reads.push_back(i);
       ++open->pending;
@@ -153,25 +155,28 @@ Status HotPass::walk(
     ++open_jobs_;
     if (!jobs_.push(HotFile{open, slot})) return Error(Code::kCancelled, "cancelled");
   }
-  return walk_children(open, depth);
+  // From here on the entries of files belong to those who read them.
+  TRY(walk_children(*open, children, depth));
+  return complete(*open);
 }
 
-// The entries of directories belong to this thread, those of files to the one that reads them.
-Status HotPass::walk_children(const std::shared_ptr<HotDir>& dir, std::size_t depth) {
-  for (ScannedEntry& entry : dir->entries) {
-    if (entry.fact.node.type != NodeType::kDir) continue;
-    const std::string path = join_path(dir->path, entry.fact.node.name);
-    auto child = dir->dir.open_dir(entry.fact.node.name, os::Crossing::kRefuse);
+Status HotPass::walk_children(HotDir& dir,
+                              const std::vector<std::size_t>& children,
+                              std::size_t depth) {
+  for (const std::size_t slot : children) {
+    ScannedEntry& entry = dir.entries[slot];
+    const std::string path = join_path(dir.path, entry.fact.node.name);
+    auto child = dir.dir.open_dir(entry.fact.node.name, os::Crossing::kRefuse);
     if (!child.ok() && child.error().code() == Code::kNotFound) {
       entry.fact.node.name.clear();
-      dir->changed = true;
+      dir.changed = true;
       continue;
     }
     if (!child.ok()) return child.error().with_context(printable(path));
-    if (!entry.unchanged) TRY(read_directory_facts(*child, entry.fact, *dir->root, path));
-    TRY(walk(std::move(*child), *dir->root, path, entry.fact.id, depth + 1));
+    if (!entry.unchanged) TRY(read_directory_facts(*child, entry.fact, *dir.root, path));
+    TRY(walk(std::move(*child), *dir.root, path, entry.fact.id, depth + 1));
   }
-  return complete(*dir);
+  return {};
 }
 
 Status HotPass::read_file(const HotFile& job, Worker& worker) {
