@@ -97,7 +97,7 @@ Status SpoolStore::run() {
   for (std::size_t i = 0; i < workers; ++i) {
     group_.run([this](const std::stop_token&) { return work(); });
   }
-  const Status done = group_.wait();
+  Status done = group_.wait();
   if (done.ok()) return {};
   TRY(session_.writer.failure());
   return done;

@@ -222,7 +222,7 @@ Status FactsFile::save(const os::Dir& dir, const std::string& name, const Id& ow
   std::memcpy(at + 48, sum.bytes.data(), sum.bytes.size());
   TRY(os::write_all_at(state_->file, footer, state_->written));
   // There is a moment without either: the next capture reads everything then, as the first did.
-  const Status removed = dir.remove_file(name);
+  Status removed = dir.remove_file(name);
   if (!removed.ok() && removed.error().code() != Code::kNotFound) return removed;
   return dir.link_file(state_->file, name);
 }

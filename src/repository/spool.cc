@@ -28,7 +28,7 @@ Status check_deadline(std::int64_t deadline_ms) {
 }
 
 Result<std::unique_ptr<Spool>> Spool::create(const os::Dir& root, const os::Dir& scratch) {
-  constexpr int kFlags = __O_TMPFILE | O_DIRECTORY | O_RDWR;
+  constexpr int kFlags = O_TMPFILE | O_RDWR;
   auto file = root.open_file(".", kFlags, 0600);
   if (!file.ok() && file.error().os_errno() == EROFS) file = scratch.open_file(".", kFlags, 0600);
   if (!file.ok()) return file.error().with_context("make room for what changes");
