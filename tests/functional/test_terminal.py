@@ -194,7 +194,8 @@ def test_completion_scripts(cairn):
         return subprocess.run(["bash"], input=ask, capture_output=True, text=True, check=True).stdout.split()
 
     assert set(complete("cairn")) >= {"workload", "volume", "snapshot", "restore", "repo", "system", "events"}
-    assert set(complete("cairn", "snapshot")) == {"create", "ls", "show", "rm", "verify", "restore"}
+    assert set(complete("cairn", "snapshot")) == {"create", "ls", "show", "rm", "verify", "restore", "download",
+                                                  "import"}
     assert set(complete("cairn", "system", "settings")) == {"ls", "get", "set", "unset"}
 
 
