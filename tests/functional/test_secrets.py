@@ -223,7 +223,8 @@ def test_a_restore_is_cancelled_while_it_stages(cairn):
         settle(cairn, ended["result"])
 
 
-@pytest.mark.parametrize("body", [{"consistency": "frozen"}, {"max_hold": "soon"}, {"pre": 3}, {"labels": {"": "x"}}, {"labels": {"k": "v" * 300}},
+@pytest.mark.parametrize("body", [{"consistency": "frozen"}, {"max_hold": "soon"}, {"pre": 3}, {"labels": {"": "x"}},
+                                  {"labels": {"k": "v" * 300}},
                                   {"labels": []}, {"wait": 1}])
 def test_capture_options_are_checked(cairn, body):
     deploy(cairn, workload())
