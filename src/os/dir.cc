@@ -275,6 +275,13 @@ Status Dir::remove_dir(const std::string& name) const {
   return {};
 }
 
+Result<bool> Dir::remove_dir_if_empty(const std::string& name) const {
+  const Status removed = remove_dir(name);
+  if (removed.ok() || removed.error().code() == Code::kNotFound) return true;
+  if (removed.error().os_errno() == ENOTEMPTY) return false;
+  return removed.error();
+}
+
 Status Dir::rename_to(const std::string& name, const Dir& to, const std::string& new_name) const {
   TRY(check_component(name));
   TRY(check_component(new_name));

@@ -93,6 +93,8 @@ class Dir {
 
   Status remove_file(const std::string& name) const;
   Status remove_dir(const std::string& name) const;
+  // False where it holds something and stays; one that is not there counts as removed.
+  Result<bool> remove_dir_if_empty(const std::string& name) const;
   // Removes a tree by descriptor; stops with kConflict where device or mount id changes. A name
   // that is not there is fine. What a failure leaves behind is a smaller tree.
   Status remove_tree(const std::string& name) const;

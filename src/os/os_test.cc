@@ -77,6 +77,18 @@ TEST_F(DirTest, HandlesAreNotReusedWithTheInode) {
   EXPECT_NE(d.handle("a").value(), first);
 }
 
+TEST_F(DirTest, RemovesADirectoryOnlyWhenItIsEmpty) {
+  std::filesystem::create_directories(path_ + "/full/x");
+  std::filesystem::create_directories(path_ + "/empty");
+  std::ofstream(path_ + "/file") << "kept";
+  const Dir d = dir();
+  EXPECT_FALSE(d.remove_dir_if_empty("full").value());
+  EXPECT_TRUE(d.remove_dir_if_empty("empty").value());
+  EXPECT_TRUE(d.remove_dir_if_empty("empty").value());
+  EXPECT_FALSE(d.remove_dir_if_empty("file").ok());
+  EXPECT_TRUE(std::filesystem::exists(path_ + "/full/x"));
+}
+
 TEST_F(DirTest, RemovesATreeButNotThroughLinks) {
   std::filesystem::create_directories(path_ + "/t/x/y");
   std::ofstream(path_ + "/keep") << "kept";

@@ -181,15 +181,14 @@ Status remove_staged(const TreePair& pair, const std::string& handle) {
     if (!handle.empty() && staged.ok() && staged->text != handle) return {};
     TRY_CONTEXT(open->staging.remove_tree(pair.staged_name), label(pair));
   }
-  // Directories that others still use are not empty and stay.
+  // Directories that others still use are not empty and stay. A failure is one: the journal that
+  // names what is left must not go.
   TRY_ASSIGN(const os::Dir staging_root, open->parent.open_dir(std::string(kStagingName)));
-  const Status emptied = staging_root.remove_dir(pair.staged_in);
-  if (emptied.ok()) {
-    TRY(staging_root.sync());
-    const Status gone = open->parent.remove_dir(std::string(kStagingName));
-    if (gone.ok()) TRY(open->parent.sync());
-  }
-  return {};
+  TRY_ASSIGN(const bool emptied, staging_root.remove_dir_if_empty(pair.staged_in));
+  if (!emptied) return {};
+  TRY(staging_root.sync());
+  TRY_ASSIGN(const bool gone, open->parent.remove_dir_if_empty(std::string(kStagingName)));
+  return gone ? open->parent.sync() : Status();
 }
 
 }  // namespace cairn::volume

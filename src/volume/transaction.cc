@@ -392,8 +392,8 @@ Status Transaction::abandon() {
     if (plan_.kind == "restore" && pair.root_was_missing) {
       // The root that was made for the exchange; a root that holds something stays.
       TRY_ASSIGN(const RootPlace place, open_place(pair.volume));
-      const Status removed = place.parent.remove_dir(place.name);
-      if (removed.ok()) TRY(place.parent.sync());
+      TRY_ASSIGN(const bool removed, place.parent.remove_dir_if_empty(place.name));
+      if (removed) TRY(place.parent.sync());
     }
   }
   if (!plan_.source_undo.empty()) {
