@@ -57,10 +57,11 @@ static json encode(const catalog::SkippedVolume& volume) {
 }
 
 static json encode(const volume::PlannedVolume& volume) {
-  return {{"index", volume.index}, {"target", volume.target},
-          {"scope", volume.scope}, {"source", volume.source},
-          {"path", volume.path},   {"root_missing", volume.root_missing},
-          {"bytes", volume.bytes}, {"entries", volume.entries}};
+  return {{"index", volume.index},    {"target", volume.target},
+          {"scope", volume.scope},    {"source", volume.source},
+          {"path", volume.path},      {"root_missing", volume.root_missing},
+          {"bytes", volume.bytes},    {"root_is_mount", volume.root_is_mount},
+          {"entries", volume.entries}};
 }
 
 template <typename T>
@@ -208,7 +209,7 @@ json encode(const volume::RestorePlan& plan) {
           {"snapshot", plan.snapshot_id}, {"volumes", encode_items(plan.volumes)},
           {"untouched", plan.untouched},  {"readers", plan.readers},
           {"stops", plan.stops},          {"will_start", plan.will_start},
-          {"warnings", json::array()}};
+          {"warnings", plan.warnings}};
 }
 
 json encode(const volume::RestoreResult& result) {

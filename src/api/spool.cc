@@ -22,7 +22,7 @@ Result<std::unique_ptr<Spool>> Spool::open(const std::string& directory, SpoolCo
   }
   const auto make = [&directory]() -> Result<os::Fd> {
     TRY_ASSIGN(const os::Dir dir, os::Dir::open(directory));
-    return dir.open_file(".", __O_TMPFILE | O_DIRECTORY | O_RDWR, 0600);
+    return dir.open_file(".", O_TMPFILE | O_RDWR, 0600);
   };
   auto file = make();
   if (!file.ok()) {

@@ -76,7 +76,7 @@ bool has_tar_checksum(std::string_view block) {
 
 Result<std::pair<std::string, std::string>> take_pax_record(std::string_view& text) {
   const std::size_t space = text.find(' ');
-  if (space == std::string_view::npos || space > kNumberDigitsMax || text[0] == '0') {
+  if (space > kNumberDigitsMax || text[0] == '0') {  // npos is more, too
     return malformed("pax record");
   }
   const auto length = parse_uint(text.substr(0, space));

@@ -418,16 +418,17 @@ Status TarReader::map_block() {
       map_digits_ += c;
       continue;
     }
-    const auto value = parse_uint(map_digits_);
+    const auto parsed = parse_uint(map_digits_);
     map_digits_.clear();
-    if (!value) return refuse("a malformed map of holes");
+    if (!parsed) return refuse("a malformed map of holes");
+    const std::uint64_t value = *parsed;
     if (!map_count_) {
-      if (*value > kTarExtentsMax) return refuse("a file has more holes than allowed");
-      map_count_ = *value;
+      if (value > kTarExtentsMax) return refuse("a file has more holes than allowed");
+      map_count_ = value;
     } else if (!map_offset_) {
-      map_offset_ = *value;
+      map_offset_ = value;
     } else {
-      TRY(map_number(*value));
+      TRY(map_number(value));
       --*map_count_;
     }
   }

@@ -91,7 +91,7 @@ Status EngineClient::pull_image(const std::string& repository,
     Code code = error.code() == Code::kInternal ? code_of_pull(error.message()) : error.code();
     return error.with_code(code).with_context(what);
   }
-  TRY_CONTEXT(read, what);
+  if (!read.ok()) return read.error().with_context(what);
   TRY_CONTEXT(reader.end(), what);
   return {};
 }

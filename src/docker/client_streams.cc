@@ -53,8 +53,8 @@ Status EngineClient::logs(const std::string& id,
     fed = demux.feed(bytes, sink);
     return fed.ok() && !demux.stopped();
   });
-  TRY_CONTEXT(streamed, "logs of " + id);
-  TRY_CONTEXT(fed, "logs of " + id);
+  const Status& failed = streamed.ok() ? fed : streamed;
+  if (!failed.ok()) return failed.error().with_context("logs of " + id);
   TRY_CONTEXT(demux.end(), "logs of " + id);
   return {};
 }
@@ -127,7 +127,7 @@ Result<ExecResult> EngineClient::exec(const std::string& id,
     }
     return error.with_context("exec in " + id);
   }
-  TRY_CONTEXT(fed, "exec in " + id);
+  if (!fed.ok()) return fed.error().with_context("exec in " + id);
 
   TRY_ASSIGN(os::Patience patience, os::Patience::until(monotonic_ms() + kExecEndMs));
   while (true) {

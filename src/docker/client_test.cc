@@ -67,6 +67,16 @@ TEST(EngineClient, ToldTwiceIsFine) {
   EXPECT_TRUE(EngineClient(server.path()).start("web").ok());
 }
 
+TEST(EngineClient, KnowsAStartThatWillAlwaysFail) {
+  const auto started = [](const std::string& answer) {
+    CannedServer server({pong(), answer});
+    return EngineClient(server.path()).start("web").error();
+  };
+  EXPECT_TRUE(can_never_start(started(reply(409, R"({"message":"task 6230: already exists"})"))));
+  EXPECT_TRUE(can_never_start(started(reply(500, R"({"message":"task 6230: already exists"})"))));
+  EXPECT_FALSE(can_never_start(started(reply(500, R"({"message":"no space left on device"})"))));
+}
+
 TEST(EngineClient, TellsRefusalsApart) {
   const std::string message = R"({"message":"words of the engine"})";
   EXPECT_EQ(code_of(reply(400, message)), Code::kInvalid);

@@ -67,4 +67,9 @@ Result<std::vector<std::string>> log_tail(Engine& engine,
   return tail.take();
 }
 
+bool can_never_start(const Error& error) {
+  const std::string_view words = error.message();
+  return words.find("task ") != std::string_view::npos && words.ends_with(": already exists");
+}
+
 }  // namespace cairn::docker

@@ -55,7 +55,8 @@ class Engine {
 
   // The new container's id. A taken name is kConflict; an image that is not there kNotFound.
   virtual Result<std::string> create_container(const ContainerSpec& spec) = 0;
-  // Starting what runs and stopping what does not are fine.
+  // Starting what runs and stopping what does not are fine. Whether a failed start will fail for
+  // ever: can_never_start().
   virtual Status start(const std::string& id) = 0;
   // Stop signal, grace_s seconds (nothing: the container's own), SIGKILL; returns when it stopped.
   virtual Status stop(const std::string& id, std::optional<int> grace_s) = 0;
@@ -99,5 +100,10 @@ Result<Container> get_container(Engine& engine, const std::string& id);
 Result<std::vector<std::string>> log_tail(Engine& engine,
                                           const std::string& id,
                                           std::uint32_t lines);
+
+// True for a failed start of a container whose task an engine left behind when it was killed in the
+// middle of starting it: whatever is called, it says that the task is there already, and only
+// another container in its place will run.
+bool can_never_start(const Error& error);
 
 }  // namespace cairn::docker

@@ -91,8 +91,8 @@ class Archiver {
   using Job = std::variant<FileJob, FilePiece>;
   enum class Added { kNothing, kFile, kDir };  // what is left to do
 
-  Status walk(std::shared_ptr<OpenDir> top, StoreContext& store);
-  Result<Level> enter(std::shared_ptr<OpenDir> dir);
+  Status walk(const std::shared_ptr<OpenDir>& top, StoreContext& store);
+  Result<Level> enter(const std::shared_ptr<OpenDir>& dir);
   Result<Added> add_entry(OpenDir& dir, const os::Entry& entry);
   bool take_over(const OpenDir& dir, const os::Stat& stat, Node& node);
   Result<std::shared_ptr<OpenDir>> open_child(const std::shared_ptr<OpenDir>& dir,
@@ -219,7 +219,7 @@ Result<Archiver::Added> Archiver::add_entry(OpenDir& dir, const os::Entry& entry
 }
 
 // Lists the directory and hands its files to the workers. What is left are its subdirectories.
-Result<Level> Archiver::enter(std::shared_ptr<OpenDir> dir) {
+Result<Level> Archiver::enter(const std::shared_ptr<OpenDir>& dir) {
   if (group_.stop_token().stop_requested()) return Error(Code::kCancelled, "cancelled");
   ++dir->root->dirs;
   ++items_done_;
@@ -270,9 +270,9 @@ Result<std::shared_ptr<OpenDir>> Archiver::open_child(const std::shared_ptr<Open
 }
 
 // In depth first, without recursion: trees may be deeper than a stack is.
-Status Archiver::walk(std::shared_ptr<OpenDir> top, StoreContext& store) {
+Status Archiver::walk(const std::shared_ptr<OpenDir>& top, StoreContext& store) {
   std::vector<Level> levels;
-  TRY_ASSIGN(Level first, enter(std::move(top)));
+  TRY_ASSIGN(Level first, enter(top));
   levels.push_back(std::move(first));
   while (!levels.empty()) {
     Level& level = levels.back();
@@ -289,7 +289,7 @@ Status Archiver::walk(std::shared_ptr<OpenDir> top, StoreContext& store) {
     if (levels.size() > kDepthMax) {
       return Error(Code::kInvalid, "the tree is deeper than allowed");
     }
-    TRY_ASSIGN(Level below, enter(std::move(child)));
+    TRY_ASSIGN(Level below, enter(child));
     levels.push_back(std::move(below));
   }
   return {};

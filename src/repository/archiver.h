@@ -22,6 +22,8 @@ namespace cairn::repository {
 struct ArchiveRoot {
   int index = 0;
   const os::Dir* dir = nullptr;
+  // Names in the root that are passed over. Only a CaptureSession asks; null: none.
+  bool (*passes_over)(std::string_view name) = nullptr;
 };
 
 // Which file is asked about: valid during the call only.

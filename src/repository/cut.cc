@@ -124,7 +124,7 @@ Status Cutter::walk(const os::Dir& dir,
 }
 
 Status Cutter::cut_root(const ArchiveRoot& given) {
-  TRY_ASSIGN(ScanRoot root, ScanRoot::open(given.index, *given.dir));
+  TRY_ASSIGN(ScanRoot root, ScanRoot::open(given));
   session_.roots.push_back(std::move(root));
   root_ = &session_.roots.back();
   TRY_ASSIGN(std::unique_ptr<Spool> spool, Spool::create(*given.dir, *session_.scratch));

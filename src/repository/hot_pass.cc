@@ -288,7 +288,7 @@ Result<PassResult> run_pass(SessionState& session) {
   }
   std::vector<ScanRoot> roots;
   for (const ArchiveRoot& root : session.given) {
-    TRY_ASSIGN(ScanRoot open, ScanRoot::open(root.index, *root.dir));
+    TRY_ASSIGN(ScanRoot open, ScanRoot::open(root));
     roots.push_back(std::move(open));
   }
   TRY_ASSIGN(FactsFile out, FactsFile::create(*session.scratch));

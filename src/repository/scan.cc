@@ -83,14 +83,16 @@ std::string join_path(const std::string& parent, std::string_view name) {
   return path;
 }
 
-Result<ScanRoot> ScanRoot::open(int index, const os::Dir& dir) {
+Result<ScanRoot> ScanRoot::open(const ArchiveRoot& given) {
+  const os::Dir& dir = *given.dir;
   ScanRoot root;
-  root.index = index;
+  root.index = given.index;
   root.dir = &dir;
+  root.passes_over = given.passes_over;
   TRY_ASSIGN(const os::Stat stat, dir.stat());
   TRY_ASSIGN(root.id, os::file_id_of(dir.fd()));
   root.mount_id = stat.mount_id;
-  root.node.name = std::to_string(index);
+  root.node.name = std::to_string(given.index);
   set_metadata(root.node, stat, device_id_of(root, stat.device));
   std::size_t lost = 0;
   TRY_ASSIGN(root.node.xattrs, read_xattrs(dir.fd(), lost));
@@ -120,6 +122,9 @@ Result<std::vector<ScannedEntry>> scan_directory(const os::Dir& dir,
   TRY_ASSIGN(std::vector<os::Entry> names, dir.list());
   std::sort(names.begin(), names.end(),
             [](const os::Entry& a, const os::Entry& b) { return a.name < b.name; });
+  if (root.dirs == 0 && root.passes_over != nullptr) {
+    std::erase_if(names, [&root](const os::Entry& one) { return root.passes_over(one.name); });
+  }
   ++root.dirs;
   std::vector<ScannedEntry> out;
   out.reserve(names.size());

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "os/dir.h"
+#include "repository/archiver.h"
 #include "repository/facts.h"
 
 namespace cairn::repository {
@@ -23,6 +24,7 @@ bool is_before(Timespec changed, Timespec since);
 struct ScanRoot {
   int index = 0;
   const os::Dir* dir = nullptr;
+  bool (*passes_over)(std::string_view name) = nullptr;  // of ArchiveRoot
   std::uint64_t mount_id = 0;
   os::FileId id;
   Node node;                                       // of /volumes/<index>
@@ -36,7 +38,7 @@ struct ScanRoot {
   std::uint64_t changed_files = 0;  // in a cut
   std::uint64_t changed_bytes = 0;
 
-  static Result<ScanRoot> open(int index, const os::Dir& dir);
+  static Result<ScanRoot> open(const ArchiveRoot& given);
   void warn(std::string sentence);  // keeps the first hundred
 };
 
@@ -49,7 +51,8 @@ struct ScannedEntry {
 
 // Lists dir and looks at every entry, in byte order of name. Sockets and mounts are counted and
 // left out; what vanishes meanwhile is left out. path is dir's within the root, for messages. known
-// may be null. since: when the file system was last synced; decides which facts are settled.
+// may be null. The first directory of a ScanRoot is the root itself. since: when the file system
+// was last synced; decides which facts are settled.
 Result<std::vector<ScannedEntry>> scan_directory(const os::Dir& dir,
                                                  const std::string& path,
                                                  ScanRoot& root,

@@ -45,7 +45,7 @@ Result<PassResult> survey(const std::vector<ArchiveRoot>& roots, const FactsFile
   Survey survey{.known = known, .since = wall_now(), .result = {}};
   const Stopwatch watch;
   for (const ArchiveRoot& given : roots) {
-    TRY_ASSIGN(ScanRoot root, ScanRoot::open(given.index, *given.dir));
+    TRY_ASSIGN(ScanRoot root, ScanRoot::open(given));
     TRY(look(survey, *given.dir, root, root.id, 0));
     survey.result.entries += root.entries;
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "base/clock.h"
 #include "base/ids.h"
@@ -16,6 +17,7 @@
 #include "volume/journal.h"
 #include "volume/known_facts.h"
 #include "volume/manifest.h"
+#include "volume/moved_tree.h"
 
 namespace cairn::volume {
 
@@ -135,10 +137,12 @@ Error nothing_to_capture(const catalog::Workload& workload, const CapturePlan& p
   return {Code::kRefused, std::move(words), std::move(detail)};
 }
 
-std::vector<repository::ArchiveRoot> archive_roots(const std::vector<CaptureRoot>& roots) {
+std::vector<repository::ArchiveRoot> archive_roots(std::span<const CaptureRoot> roots) {
   std::vector<repository::ArchiveRoot> out;
   out.reserve(roots.size());
-  for (const CaptureRoot& root : roots) out.push_back({root.index, &root.dir});
+  for (const CaptureRoot& root : roots) {
+    out.push_back({root.index, &root.dir, root.is_mount ? stays_at_mount : nullptr});
+  }
   return out;
 }
 
@@ -373,7 +377,7 @@ Result<CaptureForecast> forecast_capture(Core& core,
   repository::PassResult all;
   for (const CaptureRoot& root : plan.roots) {
     TRY_ASSIGN(const repository::PassResult one,
-               repository::survey({{root.index, &root.dir}}, known ? &*known : nullptr));
+               repository::survey(archive_roots({&root, 1}), known ? &*known : nullptr));
     out.volumes.push_back({.index = root.index,
                            .target = root.volume.target,
                            .scope = std::string(scope_name(root.volume.scope)),

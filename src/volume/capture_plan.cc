@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "volume/exchange.h"
 
 namespace cairn::volume {
 
@@ -13,16 +14,17 @@ catalog::SkippedVolume skipped(const DeclaredVolume& volume, std::string code, s
 }
 
 // Why a volume that resolved cannot be read, or its open root.
-Result<std::optional<os::Dir>> open_root(const ResolvedVolume& volume) {
+Result<std::optional<CaptureRoot>> open_root(const ResolvedVolume& volume) {
   auto place = open_place(volume);
   if (!place.ok()) {
-    if (place.error().code() == Code::kNotFound) return std::optional<os::Dir>();
+    if (place.error().code() == Code::kNotFound) return std::optional<CaptureRoot>();
     return place.error();
   }
   TRY_ASSIGN(const std::optional<os::Stat> root, place->parent.find(place->name));
-  if (!root) return std::optional<os::Dir>();
+  if (!root) return std::optional<CaptureRoot>();
   TRY_ASSIGN(os::Dir dir, place->parent.open_dir(place->name));
-  return std::optional<os::Dir>(std::move(dir));
+  TRY_ASSIGN(const StagingHome home, staging_home(*place));
+  return std::optional(CaptureRoot{0, volume, std::move(dir), home.is_root});
 }
 
 // What the image declares as VOLUME and the workload does not: anonymous volumes, never captured.
@@ -72,7 +74,8 @@ Result<CapturePlan> plan_capture(Core& core, const catalog::Workload& workload) 
     } else if (!root->has_value()) {
       plan.skipped.push_back(skipped(one, "no_data", "there is no data on disk yet"));
     } else {
-      plan.roots.push_back({index++, *volume, std::move(**root)});
+      plan.roots.push_back(std::move(**root));
+      plan.roots.back().index = index++;
     }
   }
   TRY(add_undeclared(core, workload, declared, plan));

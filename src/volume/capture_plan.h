@@ -12,6 +12,7 @@ struct CaptureRoot {
   int index = 0;
   ResolvedVolume volume;
   os::Dir dir;
+  bool is_mount = false;  // what stays_at_mount() is not part of the data
 };
 
 struct CapturePlan {

@@ -37,6 +37,10 @@ nlohmann::json to_json(const std::vector<TreePair>& pairs) {
     if (!pair.volume.name.empty()) out.back()["volume"] = pair.volume.name;
     if (pair.new_mtime) out.back()["new_mtime"] = to_rfc3339(*pair.new_mtime);
     if (pair.old_mtime) out.back()["old_mtime"] = to_rfc3339(*pair.old_mtime);
+    if (pair.by_entries) {
+      out.back()["new_tree"] = to_json(pair.new_tree);
+      out.back()["old_tree"] = to_json(pair.old_tree);
+    }
   }
   return out;
 }
@@ -78,6 +82,11 @@ Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json) {
     if (item.contains("old_mtime")) {
       TRY_ASSIGN(pair.old_mtime, parse_rfc3339(text("old_mtime")));
     }
+    if (item.contains("new_tree") && item.contains("old_tree")) {
+      pair.by_entries = true;
+      TRY_ASSIGN(pair.new_tree, parse_moved_tree(item["new_tree"]));
+      TRY_ASSIGN(pair.old_tree, parse_moved_tree(item["old_tree"]));
+    }
     if (!good) return bad;
     pair.volume.scope = *scope;
     pair.index = item["index"].get<int>();
@@ -87,27 +96,43 @@ Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json) {
   return out;
 }
 
-Result<OpenPair> open_pair(const TreePair& pair) {
-  TRY_ASSIGN(RootPlace place, open_place(pair.volume));
-  TRY_ASSIGN(const os::Dir staging_root,
-             place.parent.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
-  TRY_ASSIGN(os::Dir staging, staging_root.open_dir(pair.staged_in, os::Crossing::kRefuse));
-  return OpenPair{std::move(place.parent), std::move(place.name), std::move(staging)};
+Result<StagingHome> staging_home(const RootPlace& place) {
+  TRY_ASSIGN(const os::Stat parent, place.parent.stat());
+  TRY_ASSIGN(const std::optional<os::Stat> root, place.parent.find(place.name));
+  const bool is_mount = root && root->mount_id != parent.mount_id;
+  TRY_ASSIGN(os::Dir home, is_mount ? place.parent.open_dir(place.name) : place.parent.clone());
+  return StagingHome{std::move(home), is_mount};
 }
 
-Result<os::Dir> make_staging(const RootPlace& place, const std::string& operation) {
-  TRY_ASSIGN(const os::Stat parent, place.parent.stat());
-  if ((parent.mode & kOthersMayWrite) != 0) {
-    return Error(Code::kDenied, "the parent directory of the volume is writable for everyone");
+Result<OpenPair> open_pair(const TreePair& pair) {
+  TRY_ASSIGN(RootPlace place, open_place(pair.volume));
+  TRY_ASSIGN(StagingHome home, staging_home(place));
+  if (home.is_root != pair.by_entries) {
+    const std::string where = label(pair) + ": " + printable(pair.volume.path());
+    return pair.by_entries
+               ? Error(Code::kUnavailable, where + " is not mounted: mount its file system")
+               : Error(Code::kConflict, where + " has become a mount point: unmount it");
   }
-  TRY_ASSIGN(os::Dir staging_root,
-             place.parent.ensure_dir(std::string(kStagingName), kStagingMode));
+  TRY_ASSIGN(const os::Dir staging_root,
+             home.dir.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
+  TRY_ASSIGN(os::Dir staging, staging_root.open_dir(pair.staged_in, os::Crossing::kRefuse));
+  return OpenPair{std::move(place.parent), std::move(place.name), std::move(home.dir),
+                  std::move(staging)};
+}
+
+Result<os::Dir> make_staging(const os::Dir& home, const std::string& operation) {
+  TRY_ASSIGN(const os::Stat around, home.stat());
+  if ((around.mode & kOthersMayWrite) != 0) {
+    return Error(Code::kDenied,
+                 "the directory in which Cairn would stage the volume is writable for everyone");
+  }
+  TRY_ASSIGN(os::Dir staging_root, home.ensure_dir(std::string(kStagingName), kStagingMode));
   TRY_ASSIGN(const os::Stat own, staging_root.stat());
-  if (own.uid != 0 || own.mount_id != parent.mount_id) {
+  if (own.uid != 0 || own.mount_id != around.mount_id) {
     return Error(Code::kDenied, "the directory .cairn beside the volume is not Cairn's");
   }
   TRY(os::change_mode(staging_root.fd(), kStagingMode));
-  TRY(place.parent.sync());
+  TRY(home.sync());
   TRY_ASSIGN(os::Dir staging, staging_root.ensure_dir(operation, kStagingMode));
   TRY(staging_root.sync());
   return staging;
@@ -123,7 +148,18 @@ Result<Live> live_tree(const TreePair& pair) {
                                    " is neither the old nor the new tree; somebody replaced it");
 }
 
-namespace {
+Status check_replaced(const TreePair& undone) {
+  if (!undone.by_entries) {
+    TRY_ASSIGN(const Live live, live_tree(undone));
+    return live == Live::kNew ? Status()
+                              : Error(Code::kCorrupt, label(undone) + ": its data is live already");
+  }
+  TRY_ASSIGN(const OpenPair open, open_pair(undone));
+  TRY_ASSIGN(const os::Dir staged,
+             open.staging.open_dir(undone.staged_name, os::Crossing::kRefuse));
+  TRY_CONTEXT(check_entries(staged, undone.old_tree), label(undone));
+  return {};
+}
 
 Status put_mtime(const os::Dir& dir,
                  const std::string& name,
@@ -135,10 +171,29 @@ Status put_mtime(const os::Dir& dir,
   return os::change_mtime(tree.fd(), *mtime);
 }
 
+namespace {
+
+Status make_entries_live(const TreePair& pair, const OpenPair& open, Live wanted) {
+  if (!pair.old_tree.known()) return {};  // so nothing has moved
+  TRY_ASSIGN(const os::Dir staged, open.staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
+  TRY_ASSIGN(const os::Handle live_root, open.home.handle());
+  TRY_ASSIGN(const os::Handle staged_root, staged.handle());
+  if (live_root.text != pair.old_handle || staged_root.text != pair.new_handle) {
+    return Error(Code::kCorrupt, label(pair) + ": another file system is mounted at " +
+                                     printable(pair.volume.path()));
+  }
+  const bool fresh = wanted == Live::kNew;
+  TRY_CONTEXT(move_into(open.home, staged, fresh ? pair.new_tree : pair.old_tree,
+                        fresh ? pair.old_tree : pair.new_tree),
+              label(pair));
+  return open.staging.sync();
+}
+
 }  // namespace
 
 Status make_live(const TreePair& pair, Live wanted) {
   TRY_ASSIGN(const OpenPair open, open_pair(pair));
+  if (pair.by_entries) return make_entries_live(pair, open, wanted);
   TRY_ASSIGN(const Live now, live_tree(pair));
   if (now != wanted || os::seeded(os::Bug::kBlindSecondExchange)) {
     // The staged one must be the other of the two, or the exchange would lose a tree.
@@ -161,7 +216,12 @@ Status make_live(const TreePair& pair, Live wanted) {
   return {};
 }
 
-Status record_live_mtime(TreePair& pair) {
+Status record_live(TreePair& pair) {
+  if (pair.by_entries) {
+    TRY_ASSIGN(const OpenPair open, open_pair(pair));
+    TRY_ASSIGN(pair.old_tree, list_moved(open.home));
+    return {};
+  }
   TRY_ASSIGN(const RootPlace place, open_place(pair.volume));
   TRY_ASSIGN(const os::Stat live, place.parent.stat(place.name));
   pair.old_mtime = live.mtime;
@@ -183,12 +243,12 @@ Status remove_staged(const TreePair& pair, const std::string& handle) {
   }
   // Directories that others still use are not empty and stay. A failure is one: the journal that
   // names what is left must not go.
-  TRY_ASSIGN(const os::Dir staging_root, open->parent.open_dir(std::string(kStagingName)));
+  TRY_ASSIGN(const os::Dir staging_root, open->home.open_dir(std::string(kStagingName)));
   TRY_ASSIGN(const bool emptied, staging_root.remove_dir_if_empty(pair.staged_in));
   if (!emptied) return {};
   TRY(staging_root.sync());
-  TRY_ASSIGN(const bool gone, open->parent.remove_dir_if_empty(std::string(kStagingName)));
-  return gone ? open->parent.sync() : Status();
+  TRY_ASSIGN(const bool gone, open->home.remove_dir_if_empty(std::string(kStagingName)));
+  return gone ? open->home.sync() : Status();
 }
 
 }  // namespace cairn::volume

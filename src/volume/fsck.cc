@@ -135,7 +135,7 @@ Status Checker::check_undos() {
         TRY_ASSIGN(const OpenPair open, open_pair(pair));
         return open.staging.handle(pair.staged_name);
       }();
-      if (!handle.ok() || handle->text != pair.old_handle) {
+      if (!handle.ok() || handle->text != pair.staged_after()) {
         add("undo_tree_missing", undo.id,
             "the old data of " + printable(pair.volume.target) + " is not where it was put");
       }
@@ -172,12 +172,12 @@ Status Checker::check_holders() {
 
 Status Checker::check_staging() {
   TRY_ASSIGN(const std::vector<catalog::Place> places, core_.catalog.places().list(""));
-  std::set<std::string> parents;
+  std::set<std::string> homes;
   for (const catalog::Place& place : places) {
-    if (const auto parent = parent_of_place(core_.engine, place)) parents.insert(*parent);
+    for (std::string& home : staging_homes(core_.engine, place)) homes.insert(std::move(home));
   }
-  for (const std::string& parent : parents) {
-    const auto dir = os::Dir::open(parent);
+  for (const std::string& home : homes) {
+    const auto dir = os::Dir::open(home);
     if (!dir.ok()) continue;
     auto staging = dir->open_dir(std::string(kStagingName));
     if (!staging.ok()) continue;
@@ -189,7 +189,7 @@ Status Checker::check_staging() {
       const bool working = operation.ok() && operation->has_value() &&
                            (*operation)->state == catalog::OperationState::kRunning;
       if (working) continue;
-      add("unknown_staging", parent + "/.cairn/" + printable(entry.name),
+      add("unknown_staging", home + "/.cairn/" + printable(entry.name),
           "no journal and no undo names it");
     }
   }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "base/strings.h"
 
 namespace cairn::volume {
@@ -28,6 +30,8 @@ Result<std::vector<Sighting>> find_sightings(const std::vector<os::MountNamespac
                                              std::uint64_t own,
                                              const std::string& path) {
   TRY_ASSIGN(const os::FileSystemPlace place, os::place_of(own_mounts, path));
+  const bool root_is_mount =
+      std::ranges::find(own_mounts, path, &os::MountEntry::mount_point) != own_mounts.end();
   std::vector<Sighting> out;
   const auto add = [&out](MountUse use, const os::MountNamespace& where,
                           const os::MountEntry& mount) {
@@ -47,6 +51,8 @@ Result<std::vector<Sighting>> find_sightings(const std::vector<os::MountNamespac
       if (!same_device(mount, place)) continue;
       if (os::is_at_or_below(mount.root, place.path)) {
         add(MountUse::kVolume, where, mount);
+        out.back().same_path =
+            root_is_mount && mount.mount_point == path && mount.root == place.path;
         continue;
       }
       if (!os::is_at_or_below(place.path, mount.root)) continue;

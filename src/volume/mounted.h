@@ -25,8 +25,9 @@ struct Sighting {
   pid_t pid = 0;                 // a process that lives there
   std::string command;
   std::string mount_point;  // as seen there
-  // A parent mount that shows the volume at the host's own path. A service with a private view of
-  // the host has these and does not count; a container's do.
+  // A parent mount that shows the volume at the host's own path, or the volume's own mount where
+  // its root is a mount point. A service with a private view of the host has these and does not
+  // count; a container's do.
   bool same_path = false;
 };
 

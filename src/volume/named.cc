@@ -4,6 +4,7 @@
 
 #include "base/strings.h"
 #include "os/dir.h"
+#include "volume/exchange.h"
 
 namespace cairn::volume {
 
@@ -64,20 +65,25 @@ Status locate_volume(docker::Engine& engine, ResolvedVolume& volume) {
   return {};
 }
 
-std::optional<std::string> parent_of_place(docker::Engine& engine, const catalog::Place& place) {
+std::vector<std::string> staging_homes(docker::Engine& engine, const catalog::Place& place) {
   ResolvedVolume volume;
   volume.name = place.path_or_name;
   switch (place.kind) {
     case catalog::PlaceKind::kTmpfs:
-      return std::nullopt;
+      return {};
     case catalog::PlaceKind::kBind:
       lies_at(volume, place.path_or_name);
       break;
     case catalog::PlaceKind::kVolume:
-      if (!locate_volume(engine, volume).ok() || volume.relative.empty()) return std::nullopt;
+      if (!locate_volume(engine, volume).ok() || volume.relative.empty()) return {};
       break;
   }
-  return volume.base;
+  std::vector<std::string> homes{volume.base};
+  const auto root = open_place(volume);
+  if (!root.ok()) return homes;
+  const auto home = staging_home(*root);
+  if (home.ok() && home->is_root) homes.push_back(volume.path());
+  return homes;
 }
 
 }  // namespace cairn::volume

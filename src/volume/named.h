@@ -18,8 +18,9 @@ namespace cairn::volume {
 // answer is an obstacle too: its volumes cannot be looked at, everything else can.
 Status locate_volume(docker::Engine& engine, ResolvedVolume& volume);
 
-// The directory that holds the root of a place, where staged trees lie too; nothing for a tmpfs and
-// for a volume that the engine does not have or cannot tell of.
-std::optional<std::string> parent_of_place(docker::Engine& engine, const catalog::Place& place);
+// The directories in which staged trees of a place may lie: that which holds its root, and the root
+// where it is a mount point. None for a tmpfs and for a volume that the engine does not have or
+// cannot tell of.
+std::vector<std::string> staging_homes(docker::Engine& engine, const catalog::Place& place);
 
 }  // namespace cairn::volume

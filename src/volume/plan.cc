@@ -37,14 +37,15 @@ class Planner {
   ResolvedVolume* find_volume(const std::string& target);
   Status check_place(ResolvedVolume& volume, PlannedVolume& planned);
   void check_pending(const ResolvedVolume& volume);
-  Status check_mounts(const ResolvedVolume& volume, const std::string& path);
+  Status check_mounts(const ResolvedVolume& volume, const std::string& path, bool root_is_mount);
   Status check_space();
   Status check_start();
 
   FullPlan plan;
 
  private:
-  void try_exchange(const RootPlace& place, const ResolvedVolume& volume);
+  void try_exchange(const os::Dir& home, const ResolvedVolume& volume);
+  void check_entries(const os::Dir& root, const ResolvedVolume& volume);
 
   struct Demand {
     os::Space space;
@@ -135,7 +136,9 @@ void Planner::check_pending(const ResolvedVolume& volume) {
   }
 }
 
-Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& path) {
+Status Planner::check_mounts(const ResolvedVolume& volume,
+                             const std::string& path,
+                             bool root_is_mount) {
   TRY_ASSIGN(const std::vector<Sighting> seen,
              find_sightings(namespaces_, own_mounts_, mount_namespace_of(::getpid()), path));
   for (const Sighting& sighting : seen) {
@@ -150,7 +153,7 @@ Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& pa
     const std::string words = describe(sighting, name);
     switch (sighting.use) {
       case MountUse::kRootIsMount:
-        refuse(volume.target, "root_is_mount", words);
+        if (!root_is_mount) refuse(volume.target, "root_is_mount", words);
         break;
       case MountUse::kBeneath:
         refuse(volume.target, "mount_beneath", words);
@@ -171,12 +174,12 @@ Status Planner::check_mounts(const ResolvedVolume& volume, const std::string& pa
 }
 
 // Tries the exchange on two scratch directories where the staged trees will lie.
-void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume) {
+void Planner::try_exchange(const os::Dir& home, const ResolvedVolume& volume) {
   const std::string scratch = std::string(kTrialPrefix) + ids::make(ids::kOperation);
-  const auto before = place.parent.find(std::string(kStagingName));
+  const auto before = home.find(std::string(kStagingName));
   const bool made_here = before.ok() && !before->has_value();
   const auto attempt = [&]() -> Status {
-    TRY_ASSIGN(const os::Dir staging, make_staging(place, scratch));
+    TRY_ASSIGN(const os::Dir staging, make_staging(home, scratch));
     TRY(staging.make_dir("a", 0700));
     TRY(staging.make_dir("b", 0700));
     TRY_ASSIGN(const os::Handle a, staging.handle("a"));
@@ -187,12 +190,11 @@ void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume)
   };
   const Status tried = attempt();
   const auto clean = [&]() -> Status {
-    TRY_ASSIGN(const os::Dir root,
-               place.parent.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
+    TRY_ASSIGN(const os::Dir root, home.open_dir(std::string(kStagingName), os::Crossing::kRefuse));
     TRY(root.remove_tree(scratch));
     // An empty one that was there before is somebody else's. Fails while other operations stage
     // there, as it should.
-    if (made_here) (void)place.parent.remove_dir(std::string(kStagingName)).ok();
+    if (made_here) (void)home.remove_dir(std::string(kStagingName)).ok();
     return {};
   };
   const Status cleaned = clean();
@@ -206,6 +208,19 @@ void Planner::try_exchange(const RootPlace& place, const ResolvedVolume& volume)
   } else if (!cleaned.ok()) {
     refuse(volume.target, "cannot_exchange", cleaned.error().message());
   }
+}
+
+// The entries of a root that cannot be exchanged as one.
+void Planner::check_entries(const os::Dir& root, const ResolvedVolume& volume) {
+  const auto entries = list_moved(root);
+  if (!entries.ok()) {
+    refuse(volume.target, "root_is_mount", entries.error().message());
+    return;
+  }
+  plan.shown.warnings.push_back(
+      fmt::format("{}: its root is a mount point, so its {} entries are moved one by one and the "
+                  "hold grows with them",
+                  volume.target, entries->entries.size()));
 }
 
 Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
@@ -223,26 +238,25 @@ Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
   const RootPlace& place = *opened;
   planned.path = volume.path();
   TRY_ASSIGN(const std::optional<os::Stat> root, place.parent.find(place.name));
-  TRY_ASSIGN(const os::Stat parent, place.parent.stat());
   planned.root_missing = !root.has_value();
   TRY_ASSIGN(const std::string parent_path, os::path_of(place.parent.fd()));
-  if (root && root->mount_id != parent.mount_id) {
-    refuse(volume.target, "root_is_mount", "the volume's root is itself a mount point");
-    return {};
-  }
-  TRY(check_mounts(volume, parent_path + "/" + place.name));
+  TRY_ASSIGN(const StagingHome home, staging_home(place));
+  planned.root_is_mount = home.is_root;
+  if (home.is_root) check_entries(home.dir, volume);
+  TRY(check_mounts(volume, parent_path + "/" + place.name, home.is_root));
   check_pending(volume);
-  try_exchange(place, volume);
+  try_exchange(home.dir, volume);
 
   if (root) {
-    auto live = place.parent.open_dir(place.name, os::Crossing::kRefuse);
+    auto live = place.parent.open_dir(place.name);
     if (live.ok()) {
       TRY_ASSIGN(const os::TreeSize size, os::measure_tree(*live));
       replaced_bytes_ += size.bytes;
     }
   }
-  TRY_ASSIGN(const os::Space space, os::space_of(place.parent.fd()));
-  Demand& demand = demands_[parent.device];
+  TRY_ASSIGN(const os::Stat staged_on, home.dir.stat());
+  TRY_ASSIGN(const os::Space space, os::space_of(home.dir.fd()));
+  Demand& demand = demands_[staged_on.device];
   demand.space = space;
   demand.path = planned.path;
   demand.target = volume.target;
@@ -324,6 +338,7 @@ Result<FullPlan> make_restore_plan(Core& core,
     pair.volume = *volume;
     pair.staged_name = std::to_string(stored.index);
     pair.root_was_missing = planned.root_missing;
+    pair.by_entries = planned.root_is_mount;
     planner.plan.pairs.push_back(std::move(pair));
     planner.plan.shown.volumes.push_back(std::move(planned));
   }
@@ -357,14 +372,17 @@ Result<FullPlan> make_undo_plan(Core& core,
                      "the volume's place is another one than when the undo was made");
       continue;
     }
-    auto live = live_tree(kept);
-    if (!live.ok() || *live != Live::kNew) {
-      planner.refuse(kept.volume.target, "undo_tree_lost",
-                     live.ok() ? "the undo's data is live already" : live.error().message());
+    if (const Status there = check_replaced(kept); !there.ok()) {
+      planner.refuse(kept.volume.target, "undo_tree_lost", there.error().message());
       continue;
     }
     TreePair pair = kept;
-    std::swap(pair.new_handle, pair.old_handle);
+    if (pair.by_entries) {
+      pair.new_tree = kept.old_tree;
+      pair.old_tree = {};
+    } else {
+      std::swap(pair.new_handle, pair.old_handle);
+    }
     pair.new_mtime = kept.old_mtime;
     pair.old_mtime.reset();
     pair.root_was_missing = false;

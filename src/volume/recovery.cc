@@ -41,15 +41,15 @@ bool needs_engine(const Journal& journal) {
 Status remove_trials(Core& core) {
   TRY_ASSIGN(const std::vector<catalog::Place> places, core.catalog.places().list(""));
   for (const catalog::Place& place : places) {
-    const auto path = parent_of_place(core.engine, place);
-    if (!path) continue;
-    const auto parent = os::Dir::open(*path);
-    if (!parent.ok()) continue;
-    const auto staging = parent->open_dir(std::string(kStagingName), os::Crossing::kRefuse);
-    if (!staging.ok()) continue;
-    TRY_ASSIGN(const std::vector<os::Entry> entries, staging->list());
-    for (const os::Entry& entry : entries) {
-      if (entry.name.starts_with(kTrialPrefix)) TRY(staging->remove_tree(entry.name));
+    for (const std::string& path : staging_homes(core.engine, place)) {
+      const auto home = os::Dir::open(path);
+      if (!home.ok()) continue;
+      const auto staging = home->open_dir(std::string(kStagingName), os::Crossing::kRefuse);
+      if (!staging.ok()) continue;
+      TRY_ASSIGN(const std::vector<os::Entry> entries, staging->list());
+      for (const os::Entry& entry : entries) {
+        if (entry.name.starts_with(kTrialPrefix)) TRY(staging->remove_tree(entry.name));
+      }
     }
   }
   return {};
@@ -95,7 +95,6 @@ Status Recovery::run() {
       tell(core_, "journal.removed", "", operation, journal.error().message());
       continue;
     }
-    const std::string workload = workload_of(*journal);
     if (!is_capture(*journal) && journal->state() == state::kStoring) {
       storing.push_back(operation);
       continue;

@@ -46,7 +46,7 @@ std::vector<Identity> identities_upward(const std::string& path) {
   while (at != "/") {
     const auto opened = os::Dir::open(at);
     if (opened.ok()) {
-      at = os::path_of(opened->fd()).value_or(at);
+      if (auto walked = os::path_of(opened->fd()); walked.ok()) at = std::move(*walked);
       break;
     }
     at = parent_of(at);

@@ -18,6 +18,21 @@ namespace cairn::volume {
 
 namespace {
 
+// What comes in where the root is a mount point. An entry of e2fsck stays as it is there.
+Status stage_entries(const os::Dir& tree, TreePair& pair) {
+  TRY_ASSIGN(const std::vector<os::Entry> entries, tree.list());
+  for (const os::Entry& entry : entries) {
+    if (entry.name == kStagingName) {
+      return Error(Code::kRefused,
+                   "the snapshot has a .cairn in the volume's root, where Cairn's own directory "
+                   "lies at a mount point");
+    }
+    if (stays_at_mount(entry.name)) TRY(tree.remove_tree(entry.name));
+  }
+  TRY_ASSIGN(pair.new_tree, list_moved(tree));
+  return {};
+}
+
 // Extracts one volume's tree beside the live one; its root and the missing live root are made.
 Status stage_one(Core& core,
                  const std::string& workload_id,
@@ -28,13 +43,19 @@ Status stage_one(Core& core,
   // From now on the engine must never fill it from an image, should it be empty.
   TRY(core.catalog.places().mark_held(workload_id, key_of_place(workload_id, pair.volume)));
   TRY_ASSIGN(const RootPlace place, open_place(pair.volume));
-  TRY_ASSIGN(const os::Dir staging, make_staging(place, pair.staged_in));
+  TRY_ASSIGN(const StagingHome home, staging_home(place));
+  if (home.is_root != pair.by_entries) {
+    return Error(Code::kConflict, "its file system was mounted or unmounted meanwhile");
+  }
+  TRY_ASSIGN(const os::Dir staging, make_staging(home.dir, pair.staged_in));
   TRY_ASSIGN(const std::optional<os::Stat> live, place.parent.find(place.name));
   bool subvolume = false;
   std::optional<os::Xattr> label;  // of SELinux: the live root's is what the workload may read
   if (live) {
     TRY_ASSIGN(const os::Dir root, place.parent.open_dir(place.name));
-    TRY_ASSIGN(subvolume, os::is_btrfs_subvolume(root.fd()));
+    // What moves by entries moves within the subvolume that is mounted.
+    TRY_ASSIGN(const bool on_subvolume, os::is_btrfs_subvolume(root.fd()));
+    subvolume = on_subvolume && !pair.by_entries;
     TRY_ASSIGN(label, repository::label_of(root));
   }
   if (subvolume) {
@@ -49,6 +70,7 @@ Status stage_one(Core& core,
       repository::restore(core.repository, snapshot, {{repository::volume_path(pair.index), &tree}},
                           context, context.stop_token()));
   (void)stats;
+  if (pair.by_entries) TRY(stage_entries(tree, pair));
   if (!os::seeded(os::Bug::kStageSkipsSync)) TRY(os::sync_file_system(tree.fd()));
   TRY_ASSIGN(const os::Handle fresh, tree.handle());
   pair.new_handle = fresh.text;
@@ -88,11 +110,12 @@ RestoreResult result_of(const Transaction& transaction, const std::string& statu
 // HEALTHY or KEPT: tell, start storing, answer.
 Result<RestoreResult> complete(Core& core,
                                const Transaction& transaction,
-                               std::vector<std::string> untouched,
+                               const RestorePlan& plan,
                                const std::string& verb) {
   const bool kept = transaction.kept();
   RestoreResult out = result_of(transaction, kept ? "kept" : verb);
-  out.untouched = std::move(untouched);
+  out.untouched = plan.untouched;
+  out.warnings = plan.warnings;
   tell(core, transaction.plan().kind + ".done", out.workload_id, transaction.operation(),
        verb + " in a hold of " + std::to_string(out.hold_ms) + " ms; undo " + out.undo);
   auto storing = start_storing(core, transaction.operation(), out.workload_id);
@@ -158,7 +181,7 @@ Outcome run_restore(Core& core,
   if (!run.ok()) {
     return {run.error().with_context("restore " + workload.name), transaction.unfinished()};
   }
-  return {complete(core, transaction, full->shown.untouched, "restored")};
+  return {complete(core, transaction, full->shown, "restored")};
 }
 
 Outcome run_undo(Core& core,
@@ -194,7 +217,7 @@ Outcome run_undo(Core& core,
   if (!run.ok()) {
     return {run.error().with_context("undo " + workload.name), transaction.unfinished()};
   }
-  return {complete(core, transaction, {}, "undone")};
+  return {complete(core, transaction, full->shown, "undone")};
 }
 
 namespace {
@@ -206,7 +229,7 @@ Result<std::vector<CaptureRoot>> open_replaced(const std::vector<TreePair>& pair
     TRY_ASSIGN(const OpenPair open, open_pair(pair));
     TRY_ASSIGN(os::Dir tree, open.staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
     TRY_ASSIGN(const os::Handle handle, tree.handle());
-    if (handle.text != pair.old_handle) {
+    if (handle.text != pair.staged_after()) {
       return Error(Code::kCorrupt, "the replaced tree of " + printable(pair.volume.target) +
                                        " is not where it was put");
     }
@@ -298,7 +321,7 @@ Result<std::string> start_storing(Core& core,
 Status remove_undo_trees(Core& core, const catalog::UndoRow& undo) {
   const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
   TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
-  for (const TreePair& pair : pairs) TRY(remove_staged(pair, pair.old_handle));
+  for (const TreePair& pair : pairs) TRY(remove_staged(pair, pair.staged_after()));
   return remove_holder(core, undo.id);
 }
 

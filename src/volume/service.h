@@ -81,6 +81,7 @@ struct PlannedVolume {
   std::string source;
   std::string path;
   bool root_missing = false;
+  bool root_is_mount = false;  // its entries are moved one by one
   std::uint64_t bytes = 0;
   std::uint64_t entries = 0;
 };
@@ -101,6 +102,7 @@ struct RestorePlan {
   std::vector<std::string> readers;    // read-only mounts of others, listed only
   std::vector<std::string> stops;      // container names that will be stopped
   std::vector<Reason> reasons;         // not empty: refused
+  std::vector<std::string> warnings;   // sentences
   bool no_space = false;               // a reason is about space
   bool will_start = false;
 };
@@ -139,7 +141,7 @@ struct ServiceParts {
 class Service {
  public:
   // data_dir is DATA; the journal lives in DATA/journal, which must exist.
-  Service(ServiceParts parts, std::string data_dir, Lifecycle& lifecycle);
+  Service(const ServiceParts& parts, std::string data_dir, Lifecycle& lifecycle);
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
   ~Service();

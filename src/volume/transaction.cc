@@ -73,8 +73,10 @@ Result<Transaction> Transaction::begin(Core& core,
   TRY_ASSIGN(const os::Dir dir, open_journal_dir(core));
   const std::string json = plan_json(plan).dump();
   // STAGED holds the pairs again, with their handles, and EXCHANGING with the live roots' times.
-  TRY_ASSIGN(Journal journal, Journal::create(dir, operation, {std::string(state::kPlanned), json},
-                                              kRecordReserveBytes + 4 * json.size()));
+  std::size_t reserve = kRecordReserveBytes + 4 * json.size();
+  for (const TreePair& pair : plan.pairs) reserve += pair.by_entries ? kMovedRecordBytes : 0;
+  TRY_ASSIGN(Journal journal,
+             Journal::create(dir, operation, {std::string(state::kPlanned), json}, reserve));
   return Transaction(core, std::move(journal), std::move(plan));
 }
 
@@ -127,6 +129,14 @@ Result<std::map<std::uint64_t, NamespaceOwner>> containers_by_namespace(docker::
   return out;
 }
 
+// Whether somebody has the host's own view of the volume, as a service with private mounts has. A
+// container that mounts a root at the very path it has on the host looks the same.
+Result<bool> Transaction::is_hosts_own(const Sighting& sighting) {
+  if (!sighting.same_path || sighting.use != MountUse::kVolume) return sighting.same_path;
+  TRY_ASSIGN(const auto owners, containers_by_namespace(core_.engine));
+  return !owners.contains(sighting.name_space);
+}
+
 // Asks the kernel: nobody may see the volumes while they are exchanged. Writable parent mounts of
 // containers that were not named were refused by the plan; here they refuse again.
 Status Transaction::check_unseen() {
@@ -139,7 +149,10 @@ Status Transaction::check_unseen() {
     TRY_ASSIGN(const std::vector<Sighting> seen,
                find_sightings(all, own, own_id, parent + "/" + place.name));
     for (const Sighting& sighting : seen) {
-      if (sighting.use == MountUse::kParentReads || sighting.same_path) continue;
+      if (sighting.use == MountUse::kParentReads) continue;
+      if (sighting.use == MountUse::kRootIsMount && pair.by_entries) continue;
+      TRY_ASSIGN(const bool hosts_own, is_hosts_own(sighting));
+      if (hosts_own) continue;
       return Error(Code::kConflict,
                    fmt::format("volume {} is in use: {}", printable(pair.volume.target),
                                describe(sighting, "")));
@@ -199,7 +212,7 @@ Status Transaction::run(Progress& progress,
   progress.phase("exchange");
   if (os::seeded(os::Bug::kCommitBeforeExchange)) TRY(append(state::kCommitted));
   const auto commit = [&]() -> Status {
-    for (TreePair& pair : plan_.pairs) TRY(record_live_mtime(pair));
+    for (TreePair& pair : plan_.pairs) TRY(record_live(pair));
     TRY(append(state::kExchanging, to_json(plan_.pairs).dump()));
     TRY(exchange_all());
     TRY(check_unseen());
@@ -228,7 +241,7 @@ Status Transaction::check_views(const std::vector<std::string>& container_ids) {
         return seen.error().with_context("look into container " + one->name);
       }
       TRY_ASSIGN(const os::Handle handle, seen->handle());
-      if (handle.text != pair.new_handle) {
+      if (handle.text != pair.live_after()) {
         return Error(Code::kConflict, fmt::format("container {} does not see the new data at {}",
                                                   one->name, printable(pair.volume.target)));
       }
@@ -434,7 +447,11 @@ Status Transaction::recover(Progress& progress, std::stop_token stop) {
   if (at == state::kCommitted || at == state::kUndoing) {
     if (os::seeded(os::Bug::kCommitBeforeExchange)) return settle(stop);
     TRY(while_engine_is_down(stop, [this] { return stop_everything(); }));
-    TRY(exchange_all());
+    // They are exchanged already, durably, and where a root is a mount point the workload may have
+    // run and changed its entries since: only those that were exchanged as one are looked at.
+    for (const TreePair& pair : plan_.pairs) {
+      if (!pair.by_entries) TRY(make_live(pair, Live::kNew));
+    }
     const Status forward = go_forward(progress, stop);
     if (unfinished_) return forward;
     tell(core_, plan_.kind + ".recovered", plan_.workload_id, operation(),

@@ -18,6 +18,7 @@
 #include "volume/core.h"
 #include "volume/exchange.h"
 #include "volume/journal.h"
+#include "volume/mounted.h"
 #include "volume/quiesce.h"
 
 namespace cairn::volume {
@@ -99,6 +100,7 @@ class Transaction {
   Status undo_steps(std::stop_token stop);
   // Stops all containers on the volumes: those remembered and those that were made since.
   Status stop_everything();
+  Result<bool> is_hosts_own(const Sighting& sighting);
   Status check_unseen();
   Status check_views(const std::vector<std::string>& container_ids);
   // The rows that say the exchange happened: undo, data generation. Again is fine.

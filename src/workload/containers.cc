@@ -182,28 +182,31 @@ Status stop_owned(const Core& core, const docker::Container& container, int stop
   return {};
 }
 
-Status remove_owned(const Core& core, const catalog::Instance& row, Ending ending) {
+Status remove_container(const Core& core, const catalog::Instance& row, Ending ending) {
   const auto found = find_owned(core, row);
   if (!found.ok()) {
     if (found.error().code() != Code::kConflict) return found.error();
     log::warn("{}", found.error().message());
-    return core.catalog.instances().remove(row.container_name);
+    return {};
   }
-  if (found->has_value()) {
-    const docker::Container& container = found->value();
-    if (ending == Ending::kGraceful && is_up(container)) {
-      TRY_ASSIGN(const catalog::Settings settings, core.catalog.settings().all());
-      TRY(stop_owned(core, container, static_cast<int>(settings.stop_grace_s)));
-    }
-    // Unnamed volumes of a container that served may hold the only copy of something.
-    const Status removed = core.engine.remove(
-        container.id, {.force = true, .anonymous_volumes = ending == Ending::kAtOnce});
-    if (!removed.ok() && removed.error().code() != Code::kNotFound &&
-        removed.error().code() != Code::kConflict) {
-      return removed.error().with_context("remove " + container.name);
-    }
-    TRY(await_gone(core, container.id));
+  if (!found->has_value()) return {};
+  const docker::Container& container = found->value();
+  if (ending == Ending::kGraceful && is_up(container)) {
+    TRY_ASSIGN(const catalog::Settings settings, core.catalog.settings().all());
+    TRY(stop_owned(core, container, static_cast<int>(settings.stop_grace_s)));
   }
+  // Unnamed volumes of a container that served may hold the only copy of something.
+  const Status removed = core.engine.remove(
+      container.id, {.force = true, .anonymous_volumes = ending == Ending::kAtOnce});
+  if (!removed.ok() && removed.error().code() != Code::kNotFound &&
+      removed.error().code() != Code::kConflict) {
+    return removed.error().with_context("remove " + container.name);
+  }
+  return await_gone(core, container.id);
+}
+
+Status remove_owned(const Core& core, const catalog::Instance& row, Ending ending) {
+  TRY(remove_container(core, row, ending));
   return core.catalog.instances().remove(row.container_name);
 }
 

@@ -69,6 +69,8 @@ enum class Ending {
   kGraceful,  // it served: its own stop signal and grace; its unnamed volumes stay
   kAtOnce,    // it never served: killed, with its unnamed volumes
 };
+// Removes the row's container where it is ours; the row stays. Returns when it is gone.
+Status remove_container(const Core& core, const catalog::Instance& row, Ending ending);
 // Removes the row's container, then the row. A container that is not ours stays; its row goes.
 // Returns when the container is gone. On failure the row stays.
 Status remove_owned(const Core& core, const catalog::Instance& row, Ending ending);

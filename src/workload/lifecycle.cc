@@ -2,6 +2,7 @@
 // lock.
 #include <algorithm>
 
+#include "docker/engine.h"
 #include "workload/containers.h"
 #include "workload/recovery.h"
 #include "workload/service.h"
@@ -90,29 +91,57 @@ Result<volume::Lifecycle::Started> Workloads::start(
     const std::string& workload_id, const std::vector<volume::ContainerState>& containers) {
   TRY_ASSIGN(const catalog::Workload workload, parts_.catalog.workloads().get(workload_id));
   TRY_ASSIGN(const auto rows, serving_rows(parts_, workload_id));
+  // Made in place of one of `containers` by an attempt that was cut off.
+  std::vector<const Instance*> spare;
+  for (const Instance& row : rows) {
+    const bool wanted = std::ranges::any_of(containers, [&row](const volume::ContainerState& one) {
+      return one.name == row.container_name;
+    });
+    if (!wanted) spare.push_back(&row);
+  }
   Started started;
   for (const volume::ContainerState& wanted : containers) {
-    const auto row = std::find_if(rows.begin(), rows.end(), [&wanted](const Instance& candidate) {
+    const auto named = std::find_if(rows.begin(), rows.end(), [&wanted](const Instance& candidate) {
       return candidate.container_name == wanted.name;
     });
-    std::optional<docker::Container> found;
-    if (row != rows.end()) {
-      TRY_ASSIGN(found, find_owned(parts_, *row));
+    const Instance* row = named == rows.end() ? nullptr : &*named;
+    if (row == nullptr && !spare.empty()) {
+      row = spare.back();
+      spare.pop_back();
     }
-    std::string id;
-    if (found.has_value()) {
-      id = found->id;
-    } else {
-      const Instance* gone = row == rows.end() ? nullptr : &*row;
-      TRY_ASSIGN(const catalog::Release release, release_of(parts_, workload_id, gone));
-      TRY_ASSIGN(const Instance made, recreate(parts_, workload, release, gone));
-      id = made.container_id;
-      started.created_ids.push_back(id);
-    }
-    TRY_CONTEXT(parts_.engine.start(id), "start " + wanted.name);
-    started.container_ids.push_back(id);
+    TRY(start_or_replace(workload, wanted.name, row, started));
   }
   return started;
+}
+
+// row: of the container; null where it has none any more.
+Status Workloads::start_or_replace(const catalog::Workload& workload,
+                                   const std::string& name,
+                                   const Instance* row,
+                                   Started& started) {
+  std::optional<docker::Container> found;
+  if (row != nullptr) {
+    TRY_ASSIGN(found, find_owned(parts_, *row));
+  }
+  std::string id;
+  if (found.has_value()) {
+    id = found->id;
+  } else {
+    TRY_ASSIGN(const catalog::Release release, release_of(parts_, workload.id, row));
+    TRY_ASSIGN(const Instance made, recreate(parts_, workload, release, row));
+    id = made.container_id;
+    started.created_ids.push_back(id);
+  }
+  Status begun = parts_.engine.start(id);
+  if (!begun.ok() && found.has_value() && docker::can_never_start(begun.error())) {
+    TRY_ASSIGN(const Instance made, remake(parts_, workload, *row));
+    id = made.container_id;
+    started.created_ids.push_back(id);
+    begun = parts_.engine.start(id);
+  }
+  if (!begun.ok()) return begun.error().with_context("start " + name);
+  started.container_ids.push_back(id);
+  return {};
 }
 
 Status Workloads::remove_created(const std::string& workload_id,

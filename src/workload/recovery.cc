@@ -146,8 +146,9 @@ void Recovery::look() {
 bool Recovery::take_guard(const catalog::Workload& workload, Entry& entry) {
   if (entry.guard.has_value()) return true;
   // Its places may not resolve while the engine is away; the workload's own key is what counts.
+  auto resolved = workload_keys(core_, workload);
   const std::vector<std::string> keys =
-      workload_keys(core_, workload).value_or({"workload:" + workload.id});
+      resolved.ok() ? std::move(*resolved) : std::vector<std::string>{"workload:" + workload.id};
   auto guard = core_.locks.try_lock(keys, std::string(kRecovering));
   if (!guard.ok()) return false;
   entry.guard = std::move(guard).value();

@@ -280,8 +280,9 @@ Status Workloads::remove(const std::string& id_or_name,
                          const std::string& actor,
                          catalog::OperationContext& context) {
   TRY_ASSIGN(const catalog::Workload workload, parts_.catalog.workloads().get(id_or_name));
+  auto resolved = workload_keys(parts_, workload);
   const std::vector<std::string> keys =
-      workload_keys(parts_, workload).value_or({"workload:" + workload.id});
+      resolved.ok() ? std::move(*resolved) : std::vector<std::string>{"workload:" + workload.id};
   TRY_ASSIGN(parallel::LockGuard guard, volume::take_lock(parts_.locks, keys, on_busy, context));
   TRY(context.forbid_cancel());
   TRY(write_audit(parts_, actor, "workload.remove", workload.name, workload.id));

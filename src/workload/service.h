@@ -192,6 +192,10 @@ class Workloads final : public volume::Lifecycle {
                       std::stop_token stop) override;
 
  private:
+  Status start_or_replace(const catalog::Workload& workload,
+                          const std::string& name,
+                          const catalog::Instance* row,
+                          Started& started);
   Status change_desired(const std::string& id_or_name,
                         catalog::Desired desired,
                         OnBusy on_busy,

@@ -56,9 +56,19 @@ Status put_back_policies(const Core& core,
 }
 
 // Starts one container unless it is up. A failure that waiting cannot mend becomes a problem.
-Status start_one(const Core& core, const docker::Container& container, Settled& settled) {
+Status start_one(const Core& core,
+                 const catalog::Workload& workload,
+                 const Instance& row,
+                 const docker::Container& container,
+                 Settled& settled) {
   if (is_up(container)) return {};
-  const Status started = core.engine.start(container.id);
+  Status started = core.engine.start(container.id);
+  if (!started.ok() && docker::can_never_start(started.error())) {
+    TRY_ASSIGN(const Instance made, remake(core, workload, row));
+    settled.done.push_back("container " + container.name + " replaced by " + made.container_name +
+                           ": the engine could not start it any more");
+    started = core.engine.start(made.container_id);
+  }
   if (started.ok()) {
     settled.done.push_back("container " + container.name + " started");
     return {};
@@ -87,7 +97,7 @@ Status take_back(const Core& core,
     });
     if (row == rows.end() || workload.desired != Desired::kRunning) continue;
     TRY_ASSIGN(const auto container, find_owned(core, *row));
-    if (container.has_value()) TRY(start_one(core, *container, settled));
+    if (container.has_value()) TRY(start_one(core, workload, *row, *container, settled));
   }
   TRY(put_back_policies(core, config.takes_over, rows));
   return core.catalog.releases().set_state(release.id, ReleaseState::kFailed);
@@ -134,7 +144,7 @@ Status bring_up(const Core& core, const catalog::Workload& workload, Settled& se
       continue;
     }
     if (found->has_value()) {
-      TRY(start_one(core, **found, settled));
+      TRY(start_one(core, workload, row, **found, settled));
       TRY(fix_policy(core, **found, settled));
       continue;
     }
@@ -232,6 +242,15 @@ Result<Settled> settle(const Core& core, const std::string& workload_id) {
   TRY_ASSIGN(const Settled reconciled, reconcile(core, workload_id, workload.desired));
   append(settled, reconciled);
   return settled;
+}
+
+Result<Instance> remake(const Core& core, const catalog::Workload& workload, const Instance& row) {
+  TRY_ASSIGN(const auto release, core.catalog.releases().find(row.release_id));
+  if (!release.has_value()) {
+    return Error(Code::kCorrupt, "release " + row.release_id + " has no row");
+  }
+  TRY(remove_container(core, row, Ending::kGraceful));
+  return recreate(core, workload, *release, &row);
 }
 
 Result<Instance> recreate(const Core& core,

@@ -44,6 +44,12 @@ Result<Settled> reconcile(const Core& core,
 // Both, in this order, as the workload's stored desired state asks for.
 Result<Settled> settle(const Core& core, const std::string& workload_id);
 
+// Removes the container of a row that the engine can never start again, and makes another one in
+// its place. Its unnamed volumes stay. What a crash leaves in between is a row without a container.
+Result<catalog::Instance> remake(const Core& core,
+                                 const catalog::Workload& workload,
+                                 const catalog::Instance& row);
+
 // A new container of the release, in place of a row whose container is gone (or of none). Its row
 // takes the gone one's place once the container is there; it is not started yet.
 Result<catalog::Instance> recreate(const Core& core,

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -211,11 +212,15 @@ def test_the_real_engine_alone_dies(real_world, name, state, tmp_path):
         world = scenario.prepare()
         try:
             world.cairn.start()
-            killer = threading.Thread(target=kill_engine_in, args=(world, state))
-            killer.start()
-            answer = scenario.act()
-            killer.join()
-            wait_until(world.cairn.ready, "recovery without a restart", RESTARTED_S)
+            with ThreadPoolExecutor(1) as threads:
+                killed = threads.submit(kill_engine_in, world, state)
+                answer = scenario.act()
+                killed.result()
+            try:
+                wait_until(world.cairn.ready, "recovery without a restart", RESTARTED_S)
+            except TimeoutError as error:
+                raise AssertionError(f"{error}\n--- cairnd\n{world.cairn.tail()}\n"
+                                     f"--- the engine\n{world.engine.tail()}") from error
             world.settle()
             world.cairn.stop()
             scenario.last = Run()

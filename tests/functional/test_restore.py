@@ -1,5 +1,6 @@
 """Restore and undo: what comes back, what is refused, and that nothing is lost on the way."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -364,15 +365,112 @@ def test_a_volume_on_a_btrfs_subvolume(fake):
         cairn.ok("workload", "rm", "web", "--yes")
 
 
-def test_a_volume_that_is_a_mount_point_refuses(fake):
-    with LoopFs("ext4", 256 << 20) as disk, Cairnd(fake) as cairn:
+@contextlib.contextmanager
+def mounted_volume(engine, kind):
+    """A workload whose volume is the root of a file system of its own; the daemon, and that root."""
+    with LoopFs(kind, 300 << 20) as disk, Cairnd(engine) as cairn:
         cairn.ok("system", "settings", "set", "allowed_volume_paths", str(disk.path))
         deploy(cairn, workload(volumes=[{"source": str(disk.path), "target": "/data", "scope": "absolute"}]))
-        (disk.path / "file").write_text("first")
-        ident = snapshot(cairn)
-        problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
-        assert "root_is_mount" in reasons(problem)
+        yield cairn, disk.path
         cairn.ok("workload", "rm", "web", "--yes")
+
+
+def contents(root):
+    """Of a mounted root: without what stays there, and without the root's mtime, which .cairn changes."""
+    entries = read_tree(root, skip=(".cairn", "lost+found"))
+    entries[b"."].mtime_ns = 0
+    return entries
+
+
+@pytest.mark.parametrize("kind", ("ext4", "xfs", "btrfs"))
+def test_a_volume_that_is_a_mount_point_is_restored_entry_by_entry(fake, kind):
+    with mounted_volume(fake, kind) as (cairn, root):
+        fill(root, "first")
+        (root / "only-before").mkdir()
+        first, written = contents(root), os.stat(root).st_mtime_ns
+        ident = snapshot(cairn)
+        mine = os.stat(root / "lost+found").st_ino if kind == "ext4" else 0
+        fill(root, "second")
+        (root / "only-before").rmdir()
+        (root / "only-after").write_text("new")
+        os.chmod(root, 0o711)
+        second = contents(root)
+        plan = cairn.ok("snapshot", "restore", "web", ident, "--dry-run")
+        assert "mount point" in plan["warnings"][0] and plan["volumes"][0]["root_is_mount"] is True
+        result = restore(cairn, ident)
+        assert "one by one" in result["warnings"][0]
+        assert os.stat(root).st_mtime_ns == written
+        assert diff_trees(first, contents(root)) == []
+        settle(cairn, result)
+        (root / "since").write_text("written by the workload after the restore")
+        (root / "file").unlink()
+        undone = cairn.ok("restore", "undo", result["undo"], "--yes")
+        assert diff_trees(second, contents(root)) == []
+        settle(cairn, undone)
+        again = restore(cairn, ident)
+        assert diff_trees(first, contents(root)) == []
+        settle(cairn, again)
+        for undo in (undone["undo"], again["undo"]):
+            cairn.ok("restore", "discard", undo, "--yes")
+        assert not (root / ".cairn").exists() and diff_trees(first, contents(root)) == []
+        if kind == "ext4":
+            assert os.stat(root / "lost+found").st_ino == mine
+
+
+def test_a_snapshot_of_a_mount_point_has_only_its_data(fake):
+    with mounted_volume(fake, "ext4") as (cairn, root):
+        fill(root, "first")
+        ident = snapshot(cairn)
+        result = restore(cairn, ident)  # leaves a .cairn there
+        settle(cairn, result)
+        again = cairn.ok("snapshot", "create", "web")
+        assert again["volumes"][0]["files"] == len([one for one in root.rglob("*")
+                                                    if one.parts[len(root.parts)] not in (".cairn", "lost+found")
+                                                    and (one.is_symlink() or not one.is_dir())])
+
+
+def test_an_unhealthy_restore_of_a_mount_point_goes_back(fake):
+    with mounted_volume(fake, "ext4") as (cairn, root):
+        fill(root, "first")
+        ident = snapshot(cairn)
+        fill(root, "second")
+        (root / "well").write_text("")
+        second = contents(root)
+        cairn.apply(workload(volumes=[{"source": str(root), "target": "/data", "scope": "absolute"}],
+                             healthcheck="exec:test -e /data/well"))
+        cairn.ok("workload", "deploy", "web")
+        problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
+        assert problem["data"] == "old" and diff_trees(second, contents(root)) == []
+
+
+def test_a_mount_point_with_too_many_entries_refuses(fake):
+    with mounted_volume(fake, "ext4") as (cairn, root):
+        ident = snapshot(cairn)
+        for number in range(1001):
+            (root / str(number)).touch()
+        problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
+        assert reasons(problem) == {"root_is_mount"} and "1000" in problem["detail"]
+
+
+@pytest.mark.parametrize("act", ("restore", "start"))
+def test_a_container_that_the_engine_can_never_start_again_is_replaced(fake, cairn, act):
+    """An engine that was killed in the middle of a start may keep a task of that container for ever."""
+    deploy(cairn, workload())
+    fill(place(cairn), "first")
+    ident = snapshot(cairn)
+    before = running(cairn)[0]
+    if act == "start":
+        cairn.ok("workload", "stop", "web")
+    stuck = before["container_id"]
+    fake.fault("status", method="POST", path=f"{stuck}/start$", status=409, times=0,
+               message=f"task {stuck}: already exists")
+    if act == "restore":
+        assert restore(cairn, ident)["started"] is True
+    else:
+        cairn.ok("workload", "start", "web")
+    after = running(cairn)
+    assert len(after) == 1 and after[0]["container_id"] != stuck
+    assert [one["Id"] for one in fake.client.containers(label="cairn.workload.id")] == [after[0]["container_id"]]
 
 
 def test_no_space_is_told_before_anything_is_stopped(fake):

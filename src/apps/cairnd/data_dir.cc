@@ -43,7 +43,7 @@ Result<DataDir> DataDir::open(const std::string& absolute_path) {
     if (taken.error().code() != Code::kBusy) return taken.error();
     auto pid = dir.read_file(kLockFile, kPidBytesMax);
     return Error(Code::kBusy, absolute_path + " is in use by another cairnd, process " +
-                                  printable(trim(pid.value_or("unknown"))));
+                                  printable(pid.ok() ? trim(*pid) : "unknown"));
   }
   TRY(os::truncate(lock, 0));
   TRY(os::write_all_at(lock, as_bytes(std::to_string(::getpid()) + "\n"), 0));
