@@ -167,10 +167,10 @@ class World:
         return [read_tree(place) for place in self.places]
 
     def containers(self, workload=None):
-        """What the engine says of each container of the workload, by inspect."""
+        """What the engine says of each container of the workload but holders, by inspect."""
         label = f"cairn.workload.id={workload or self.workload}"
         found = self.engine.client.containers(label=label)
-        return [self.engine.client.inspect(one["Id"]) for one in found]
+        return [self.engine.client.inspect(one["Id"]) for one in found if one["Labels"].get("cairn.role") != "holder"]
 
     def catalog(self, query, *values):
         """Rows of the catalog, past the daemon."""
