@@ -229,6 +229,7 @@ verb_soak() {
   build_quietly release
   build_quietly seeded cairnd cairn
   CAIRN_SOAK=1 CAIRN_CRASH_SEED=$RANDOM CAIRN_PYTEST_TIMEOUT=36000 pytest_suite crash crash
+  CAIRN_SOAK=1 CAIRN_PYTEST_TIMEOUT=36000 pytest_suite writer -n "$jobs" functional/test_running_writer.py
   run_fuzzers "${CAIRN_FUZZ_SECONDS:-3600}"
   finish
 }

@@ -455,6 +455,11 @@ Status change_times(const Fd& fd, Timespec atime, Timespec mtime) {
   return {};
 }
 
+bool is_gone(const Error& error) {
+  const int why = error.os_errno();
+  return why == ENOENT || why == ENOTDIR || why == ELOOP;
+}
+
 namespace {
 
 Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t depth, TreeSize& size) {
@@ -468,7 +473,7 @@ Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t dept
     if (stat->type != FileType::kDirectory) continue;
     auto child = dir.open_dir(entry.name, Crossing::kRefuse);
     if (!child.ok()) {
-      if (child.error().code() == Code::kNotFound) continue;  // the workload may be running
+      if (is_gone(child.error())) continue;  // the workload may be running
       return child.error();
     }
     TRY(measure_children(*child, mount_id, depth + 1, size));

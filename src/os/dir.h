@@ -124,6 +124,10 @@ Status change_times(const Fd& fd, Timespec atime, Timespec mtime);
 // The same, leaving the access time alone.
 Status change_mtime(const Fd& fd, Timespec mtime);
 
+// What opening a directory that was listed a moment ago answers where its name went away, or where
+// something that is no directory took it: whoever is not held still may do that at any time.
+bool is_gone(const Error& error);
+
 // Sizes of a tree, by descriptor, not crossing mounts: what a restore or capture would handle.
 struct TreeSize {
   std::uint64_t bytes = 0;    // sizes of regular files

@@ -46,6 +46,15 @@ TEST_F(DirTest, OpensNothingOutsideOrThroughLinks) {
   EXPECT_FALSE(d.open_file("/etc/passwd", O_RDONLY).ok());
 }
 
+TEST_F(DirTest, TellsWhatIsNoDirectoryAnyMoreFromWhatMayNotBeOpened) {
+  std::ofstream(path_ + "/file") << "x";
+  std::filesystem::create_symlink("/etc", path_ + "/link");
+  for (const char* name : {"gone", "file", "link"}) {
+    EXPECT_TRUE(is_gone(dir().open_dir(name).error())) << name;
+  }
+  EXPECT_FALSE(is_gone(dir().open_dir("..").error()));
+}
+
 TEST_F(DirTest, NamesAreOneComponent) {
   const Dir d = dir();
   for (const std::string& bad :

@@ -160,6 +160,30 @@ TEST_F(CaptureSessionTest, KeepsDirectoriesApartThatWereSwappedByRename) {
   EXPECT_EQ(read_back(target() + "/left/file"), "of right");
 }
 
+// A directory that is none any more when it is opened is one that went away, and no failure.
+TEST_F(CaptureSessionTest, PassesWhileDirectoriesAndOtherThingsTakeEachOthersNames) {
+  constexpr int kNames = 50;
+  constexpr int kPasses = 30;
+  for (int i = 0; i < kNames; ++i) {
+    fs::create_directories(source_path("d" + std::to_string(i)));
+    write_file(source_path("f" + std::to_string(i)), "a file");
+    fs::create_symlink("f0", source_path("l" + std::to_string(i)));
+  }
+  std::jthread swapper([this](const std::stop_token& stop) {
+    for (int i = 0; !stop.stop_requested(); ++i) {
+      const std::string name = std::to_string(i / 2 % kNames);
+      const std::string other = source_path((i % 2 == 0 ? "f" : "l") + name);
+      ::renameat2(AT_FDCWD, source_path("d" + name).c_str(), AT_FDCWD, other.c_str(),
+                  RENAME_EXCHANGE);
+    }
+  });
+  begin();
+  for (int i = 0; i < kPasses; ++i) pass();
+  swapper = {};
+  cut();
+  EXPECT_EQ(stored(), live());
+}
+
 TEST_F(CaptureSessionTest, SeesAStoreThroughAMappingThatWasDirtyBefore) {
   const std::string path = source_path("mapped");
   write_file(path, std::string(4096, 'a'));

@@ -75,7 +75,7 @@ Status Cutter::put_aside(const os::Dir& dir,
 Status Cutter::walk_child(
     const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged, std::size_t depth) {
   auto child = dir.open_dir(fact.node.name, os::Crossing::kRefuse);
-  if (!child.ok() && child.error().code() == Code::kNotFound) {
+  if (!child.ok() && os::is_gone(child.error())) {
     fact.node.name.clear();
     return {};
   }

@@ -167,7 +167,7 @@ Status HotPass::walk_children(HotDir& dir,
     ScannedEntry& entry = dir.entries[slot];
     const std::string path = join_path(dir.path, entry.fact.node.name);
     auto child = dir.dir.open_dir(entry.fact.node.name, os::Crossing::kRefuse);
-    if (!child.ok() && child.error().code() == Code::kNotFound) {
+    if (!child.ok() && os::is_gone(child.error())) {
       entry.fact.node.name.clear();
       dir.changed = true;
       continue;

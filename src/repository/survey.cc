@@ -32,7 +32,7 @@ Status look(
     }
     if (entry.fact.node.type != NodeType::kDir) continue;
     const auto child = dir.open_dir(entry.fact.node.name, os::Crossing::kRefuse);
-    if (!child.ok() && child.error().code() == Code::kNotFound) continue;
+    if (!child.ok() && os::is_gone(child.error())) continue;
     if (!child.ok()) return child.error();
     TRY(look(survey, *child, root, entry.fact.id, depth + 1));
   }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/strings.h"
 
@@ -16,6 +17,15 @@ Error taken(const std::string& name) {
   return Error(Code::kInvalid, "'" + printable(name, 120) +
                                    "' is in the archive twice, or a file " +
                                    "is where a directory must be");
+}
+
+// A value that the kernel does not take, as of an access list of no known version, is the archive's
+// fault, too.
+Error blame_attribute(const Error& error) {
+  const int number = error.os_errno();
+  const bool refused = number == EINVAL || number == EOPNOTSUPP || number == EPERM ||
+                       number == ERANGE || number == E2BIG;
+  return refused ? error.with_code(Code::kInvalid) : error;
 }
 
 // What the kernel says when a name is taken or a directory is none is the archive's fault.
@@ -115,7 +125,7 @@ Status Staging::put_metadata(const os::Fd& fd, const codec::TarEntry& entry) con
     for (const codec::TarXattr& xattr : entry.xattrs) {
       const Status set = os::set_xattr(fd, {xattr.name, xattr.value});
       // The label belongs to the policy of the host that wrote it; here it may have no place.
-      if (!set.ok() && xattr.name != "security.selinux") return set;
+      if (!set.ok() && xattr.name != "security.selinux") return blame_attribute(set.error());
     }
   }
   if (entry.type != codec::TarType::kSymlink) TRY(os::change_mode(fd, entry.mode));

@@ -157,6 +157,17 @@ def test_a_reset_leaves_only_images(engine):
     assert engine.client.get("/images/small:1/json").status == 200
 
 
+def test_a_rewind_forgets_what_was_made_since(engine, tmp_path):
+    (tmp_path / "volumes").mkdir()  # as saved: no volumes
+    for _ in range(2):
+        engine.client.run("small:1", None, "web", HostConfig={"Binds": ["data1:/data"]})
+        engine.client.post("/networks/create", {"Name": "cairn"})
+        assert engine.client.volume_names() == {"data1"} and (engine.volumes_root / "data1" / "_data").is_dir()
+        engine.rewind(tmp_path)
+        assert engine.client.containers() == [] and engine.client.volume_names() == set()
+        assert {n["Name"] for n in engine.client.get("/networks").json()} == {"bridge", "host", "none"}
+
+
 def test_many_containers_at_once(engine):
     def run(number):
         ident = engine.client.run("small:1", ["sh", "-c", f"echo {number}"], f"many.{number}")

@@ -62,7 +62,7 @@ def check_view(container):
     """The container's mounts are the trees that lie at their places now."""
     pid = container["State"]["Pid"]
     for mount in container["Mounts"]:
-        if mount["Type"] != "bind":
+        if mount["Type"] not in ("bind", "volume"):
             continue
         inside = os.stat(f"/proc/{pid}/root{mount['Destination']}")
         live = os.stat(mount["Source"])

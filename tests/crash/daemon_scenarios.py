@@ -4,12 +4,20 @@ A scenario says what it does (before, act), which trees may be live after it (ma
 answer binds (promised). The rest is the same for all and is in Operation.
 """
 
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
 from crashlib import COUNT_ONLY, wait_until
 from daemon_checks import (BACK, FORWARD, Wreck, check_containers, check_fsck, check_journals, check_order,
                            check_policies_first, check_snapshots, check_undos, live_mark)
 from daemon_world import NAME, answer_json
 from daemonlib import DaemonScenario
 from lib.dockerapi import wait_for
+from lib.jobs import fill
+from lib.trees import diff_trees, read_tree
 
 ANSWER_S = 120
 
@@ -22,6 +30,7 @@ class Operation(DaemonScenario):
     spare = ("cairnd", "exe")  # the pause's watcher
     views = True             # false where the volumes are made anew under running containers
     patient = True           # it must get over a fault without a restart, too
+    part = 1                 # ./dev test plays one of so many cases: where another operation goes nearly the same way
 
     def __init__(self, world, log=None):
         self.world, self.log = world, log
@@ -167,6 +176,44 @@ class CaptureStopped(Capture):
     consistency = "stopped"
 
 
+class CaptureHooks(Capture):
+    """With commands before and after the cut: where the first may have run, the second has."""
+
+    def act(self):
+        return self.cli("snapshot", "create", NAME, "--pre", "touch /tmp/pre", "--post", "touch /tmp/post")
+
+    def recovered(self, state):
+        super().recovered(state)
+        inside = Path(f"/proc/{self.world.containers()[0]['State']['Pid']}/root/tmp")
+        ran = {path.name for path in inside.iterdir()}
+        assert "pre" not in ran or "post" in ran, f"of the two commands, these ran: {ran}"
+
+
+class Import(Operation):
+    """Of an archive with both volumes: nothing of the workload is touched."""
+
+    def before(self):
+        self.archive = self.world.base / "import.tar"
+        manifest = {"version": 1, "volumes": [{"index": index, "target": target, "scope": "project", "source": "data"}
+                                              for index, target in enumerate(("/data", "/more"))]}
+        with tarfile.open(self.archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            add_file(tar, "manifest.json", json.dumps(manifest).encode())
+            for index in range(2):
+                add_directory(tar, f"volumes/{index}")
+                add_directory(tar, f"volumes/{index}/deep")
+                add_file(tar, f"volumes/{index}/deep/leaf", b"imported" * 1000)
+
+    def act(self):
+        return self.cli("snapshot", "import", NAME, self.archive)
+
+    promised = Capture.promised
+
+    def recovered(self, state):
+        super().recovered(state)
+        left = os.listdir(self.world.data / "import") if (self.world.data / "import").exists() else []
+        assert not left, f"imports left {left}"
+
+
 class Restore(Operation):
     marks = ("second", "good")
     old, new = "second", "good"
@@ -234,6 +281,95 @@ class AlsoStop(Restore):
         assert other["State"]["Running"] and not other["State"]["Paused"], "the other container does not run again"
         policy = other["HostConfig"]["RestartPolicy"]["Name"]
         assert policy == "unless-stopped", f"the other container has restart policy {policy}"
+
+
+class RestoreNamed(Operation):
+    """A volume of the engine's, kept by a holder container while its undo exists. The World's own workload
+    is untouched; what is at stake belongs to another."""
+
+    old, new = "second", "good"
+    journal_kind = "restore"
+    part = 4  # as Restore, but for the holder
+
+    @property
+    def root(self):
+        return self.world.engine.volumes_root / "store" / "_data"
+
+    def watched(self, state):
+        return [*super().watched(state), self.world.engine.volumes_root]
+
+    def before(self):
+        volumes = [{"target": "/data", "scope": "named", "name": "store"}]
+        self.world.cairn.apply(self.world.document("store", volumes=volumes))
+        self.ok("workload", "deploy", "store")
+        self.store = self.ok("workload", "show", "store")["id"]
+        self.trees = {}
+        for mark in ("good", "second"):
+            fill(self.root, mark)
+            self.trees[mark] = read_tree(self.root)
+            if mark == "good":
+                self.snapshot = self.ok("snapshot", "create", "store")["id"]
+
+    def act(self):
+        return self.cli("snapshot", "restore", "store", self.snapshot, "--yes")
+
+    def live(self):
+        """The state that the engine's volume is in."""
+        found = {mark: diff_trees(tree, self.root) for mark, tree in self.trees.items()}
+        for mark, differences in found.items():
+            if not differences:
+                return mark
+        raise AssertionError(f"the volume is in none of the states: {found}")
+
+    def check_direction(self, _mark):
+        super().check_direction(self.live())
+
+    def check_answer(self, answer, _mark):
+        super().check_answer(answer, self.live())
+
+    def promised(self, answer, mark):
+        assert mark == self.new, f"{answer.get('status')} was answered and {mark} is live"
+        rows = self.world.catalog("SELECT state FROM undos WHERE id = ?", answer["undo"])
+        assert rows and rows[0]["state"] == "available", f"undo {answer['undo']} was promised: {rows}"
+
+    def check_undos(self, _mark):
+        undos = check_undos(self.world)
+        assert len(undos) == (1 if self.live() == self.new else 0), f"{self.live()} is live with undos {undos}"
+        holders = [one["Names"][0] for one in self.world.engine.client.containers(label="cairn.role=holder")]
+        assert holders == [f"/cairn-holder-{undo['id']}" for undo in undos], f"holders {holders}, undos {undos}"
+        staged = sorted(path.name for path in self.root.parent.glob(".cairn/*"))
+        named = sorted(pair["staged_in"] for undo in undos for pair in json.loads(undo["volumes_json"]))
+        assert staged == named, f"staged beside the volume are {staged}, undos name {named}"
+        for undo in undos:
+            pair, = json.loads(undo["volumes_json"])
+            found = diff_trees(self.trees[self.old], self.root.parent / ".cairn" / pair["staged_in"] / pair["staged_name"])
+            assert not found, f"the tree of undo {undo['id']} changed: {found}"
+
+    def recovered(self, state):
+        super().recovered(state)
+        check_containers(self.world, self.store)
+
+
+class UndoNamed(RestoreNamed):
+    old, new = "good", "second"
+    journal_kind = "undo"
+
+    def before(self):
+        super().before()
+        self.undo = self.ok("snapshot", "restore", "store", self.snapshot, "--yes")["undo"]
+
+    def act(self):
+        return self.cli("restore", "undo", self.undo, "--yes")
+
+    def check_undos(self, _mark):
+        # Where it led back, the first undo and its holder are there as before.
+        live, keep = self.live(), (self.old, self.new)
+        if live == self.old:
+            self.old, self.new = self.new, self.old
+        try:
+            super().check_undos(_mark)
+        finally:
+            self.old, self.new = keep
 
 
 class Undo(Operation):
@@ -379,6 +515,19 @@ class Start(Stop):
         return self.cli("workload", "start", NAME)
 
 
+def add_file(tar, name, content):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def add_directory(tar, name):
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    tar.addfile(info)
+
+
 OPERATIONS = {scenario.__name__: scenario for scenario in (
-    Capture, CaptureStopped, Restore, RestoreUnhealthy, RestoreKeep, AlsoStop, Undo, Discard, RemoveSnapshot,
-    FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start)}
+    Capture, CaptureStopped, CaptureHooks, Import, Restore, RestoreUnhealthy, RestoreKeep, AlsoStop, RestoreNamed,
+    UndoNamed, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing,
+    RemoveWorkload, Stop, Start)}

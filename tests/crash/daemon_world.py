@@ -21,9 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "functional"))
 
-from cheapkey import cheapen  # noqa: E402
 from lib import process  # noqa: E402
 from lib.cairnd import Cairnd  # noqa: E402
+from lib.cheapkey import cheapen  # noqa: E402
 from lib.dockerapi import wait_for  # noqa: E402
 from lib.engines import FakeDocker, RealDocker, make_small_image  # noqa: E402
 from lib.jobs import fill  # noqa: E402
@@ -35,17 +35,10 @@ COMMAND = ["sh", "-c", "test -e /data/bad && exit 3; exec app idle"]
 KEPT_BY_ENGINE = ("images", "layers", "cgroup", "engine.json")  # the same before and after a round
 
 
-def memory_directory():
-    """A scratch directory where a sync costs nothing. A real disk: test_daemon_power.py."""
-    path = process.scratch_dir("crash")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "cairn-crash", path], check=True)
-    return path
-
-
 class World:
     def __init__(self, engine_class=FakeDocker, disk=None):
         self.disk = disk
-        self.base = memory_directory()
+        self.base = process.memory_dir("crash")  # a real disk: test_daemon_power.py
         self.root = Path(disk.path) if disk else self.base / "disk"
         self.data, self.shared = self.root / "data", self.root / "shared"
         self._saved = self.base / "saved"
@@ -174,10 +167,10 @@ class World:
         return [read_tree(place) for place in self.places]
 
     def containers(self, workload=None):
-        """What the engine says of each container of the workload, by inspect."""
+        """What the engine says of each container of the workload but holders, by inspect."""
         label = f"cairn.workload.id={workload or self.workload}"
         found = self.engine.client.containers(label=label)
-        return [self.engine.client.inspect(one["Id"]) for one in found]
+        return [self.engine.client.inspect(one["Id"]) for one in found if one["Labels"].get("cairn.role") != "holder"]
 
     def catalog(self, query, *values):
         """Rows of the catalog, past the daemon."""

@@ -192,17 +192,18 @@ class Api:
     # -- volumes, networks, images -------------------------------------------------------------------
 
     def _others(self):
-        engine = self.engine
-        volumes, networks, images = engine.volumes, engine.networks, engine.images
-        self.on("GET", "/volumes", lambda r: Answer(200, volumes.list(read_filters(r))))
-        self.on("POST", "/volumes/create", lambda r: Answer(201, volumes.get(volumes.create(
+        engine, images = self.engine, self.engine.images
+        # By engine.: a rewind makes them anew.
+        self.on("GET", "/volumes", lambda r: Answer(200, engine.volumes.list(read_filters(r))))
+        self.on("POST", "/volumes/create", lambda r: Answer(201, engine.volumes.get(engine.volumes.create(
             r.json().get("Name", ""), r.json().get("Labels"), r.json().get("DriverOpts"), r.json().get("Driver", "")))))
-        self.on("POST", "/volumes/prune", lambda r: Answer(200, volumes.prune(read_filters(r))))
-        self.on("GET", r"/volumes/([^/]+)", lambda r, name: Answer(200, volumes.get(name)))
-        self.on("DELETE", r"/volumes/([^/]+)", lambda r, name: volumes.remove(name, r.flag("force")) or Answer(204))
+        self.on("POST", "/volumes/prune", lambda r: Answer(200, engine.volumes.prune(read_filters(r))))
+        self.on("GET", r"/volumes/([^/]+)", lambda r, name: Answer(200, engine.volumes.get(name)))
+        self.on("DELETE", r"/volumes/([^/]+)", lambda r, name: engine.volumes.remove(name, r.flag("force"))
+                or Answer(204))
         self.on("GET", "/networks", lambda r: Answer(200, self.network_list(read_filters(r))))
-        self.on("POST", "/networks/create", lambda r: Answer(201, networks.create(r.json())))
-        self.on("GET", r"/networks/([^/]+)", lambda r, ref: Answer(200, self.network_view(networks.find(ref))))
+        self.on("POST", "/networks/create", lambda r: Answer(201, engine.networks.create(r.json())))
+        self.on("GET", r"/networks/([^/]+)", lambda r, ref: Answer(200, self.network_view(engine.networks.find(ref))))
         self.on("DELETE", r"/networks/([^/]+)", self.network_remove)
         self.on("POST", r"/networks/([^/]+)/connect", self.network_connect)
         self.on("POST", r"/networks/([^/]+)/disconnect", self.network_disconnect)

@@ -16,7 +16,9 @@ import time
 
 import pytest
 
+from lib.cairnd import Cairnd
 from lib.dockerapi import wait_for
+from lib.loopfs import LoopFs
 from lib.jobs import deploy, fill, place, restore, running, settle, snapshot, workload
 from lib.trees import diff_trees, read_tree, tree_digest
 
@@ -280,7 +282,7 @@ def test_attack_no_manifest_or_a_late_one(target):
     "/etc/evil", "//etc/evil", "../evil", "../../evil", "volumes/0/../../../evil", "volumes/0/a/../../../../evil",
     "volumes/../manifest.json", "volumes/0/./evil", "volumes//0/evil", "volumes/0//evil", "volumes/0/..", "..", "",
     "volumes/1/evil", "volumes/00/evil", "volumes/+0/evil", "volumes/-1/evil", "volumes/99/evil", "volumes/word/evil",
-    "volumes/18446744073709551616/evil", "volumes/evil", "elsewhere/evil", "evil", "Volumes/0/evil"])
+    "volumes/18446744073709551616/evil", ".", "./", "volumes/0/.", "volumes/0/evil/", "volumes/evil", "elsewhere/evil", "evil", "Volumes/0/evil"])
 def test_attack_path(target, path):
     target.refused(archive(member(path, b"evil")), *ALL)
     named = path.encode()
@@ -301,7 +303,9 @@ def test_attack_long_names_and_deep_paths(target):
 
 
 def test_names_that_only_look_hostile_are_kept(target):
-    names = [b"back\\slash\\..\\x", b"not\xffutf8", b"new\nline", b"CON", b"Case", b"case", b" ", b"...", b"-rf", b"~root"]
+    # The last two look the same, and are one name to who folds them.
+    names = [b"back\\slash\\..\\x", b"not\xffutf8", b"new\nline", b"CON", b"Case", b"case", b" ", b"...", b"-rf", b"~root",
+             "\u00fc".encode(), "u\u0308".encode()]
     members = [pax((b"path", b"volumes/0/" + name)) + member("x", name) for name in names]
     made = target.taken(archive(*members))
     result = restore(target.cairn, made["id"])
@@ -396,6 +400,12 @@ def test_whiteouts_of_layers_are_files_like_any_other(target):
     settle(target.cairn, result)
 
 
+def test_attack_attributes_that_no_kernel_takes(target):
+    for name in (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default"):
+        for value in (b"x", b"\xff" * 40):
+            target.refused(archive(pax((b"SCHILY.xattr." + name, value)) + member("volumes/0/f")), *ALL)
+
+
 def test_attack_textual_acl(target):
     target.refused(archive(pax((b"SCHILY.acl.access", b"user::rwx")) + member("volumes/0/f")), *ALL, word="ACL")
 
@@ -468,6 +478,20 @@ def test_attack_concatenated_members_and_frames(target):
     target.refused(gzip.compress(gzip.compress(whole)), word="")
 
 
+def test_attack_declared_sizes_of_compressed_data(target):
+    """Less than is there, more than is there."""
+    whole = archive(member("volumes/0/f", b"x" * 70_000))
+    file = target.write(whole)
+    zstd = subprocess.run(["zstd", "-q", "-c", "--no-check", file], capture_output=True, check=True).stdout
+    assert struct.unpack_from("<I", zstd, 5)[0] == len(whole), "a single segment with its size in four bytes"
+    packed = gzip.compress(whole)
+    for size in (0, 1024, len(whole) - 512, len(whole) + 512, 2**32 - 1):
+        target.refused(packed[:-4] + struct.pack("<I", size))
+        target.refused(zstd[:5] + struct.pack("<I", size) + zstd[9:])
+    target.taken(packed)
+    target.taken(zstd)
+
+
 # -- attacks: resources ------------------------------------------------------------------------------
 
 
@@ -528,6 +552,31 @@ def test_attack_a_million_directories_in_one_name(target):
     problem = target.cairn.cli("snapshot", "import", "web", target.write(archive(*deep)))
     target.check()
     assert problem.returncode == 1, "deeper than a repository's tree may be"
+
+
+@pytest.mark.parametrize("files, content, args", [(600, b"", ["-N", "300"]), (20, b"x" * (4 << 20), [])],
+                         ids=["inodes", "bytes"])
+def test_attack_more_than_the_disk_holds(fake, tmp_path, files, content, args):
+    """Small files until the inodes are gone, or large ones until the blocks are: told, and nothing is left."""
+    with LoopFs("ext4", 64 << 20, mkfs_args=args) as disk, Cairnd(fake, data=disk.path / "data") as cairn:
+        deploy(cairn, workload())
+        fill(place(cairn), "live")
+        before = read_tree(place(cairn)), snapshot(cairn)
+        free = os.statvfs(disk.path)
+        file = tmp_path / "many.tar"
+        file.write_bytes(gzip.compress(archive(*(member(f"volumes/0/f{n}", content + os.urandom(len(content) and 4096))
+                                                 for n in range(files))), 1))
+        problem = cairn.fails("snapshot", "import", "web", file)
+        assert problem["status"] == 507, problem
+        assert os.listdir(cairn.data / "import") == []
+        assert diff_trees(before[0], read_tree(place(cairn))) == []
+        assert [one["id"] for one in cairn.ok("snapshot", "ls")["snapshots"]] == [before[1]]
+        os.sync()
+        assert os.statvfs(disk.path).f_ffree >= free.f_ffree - 8
+        snapshot(cairn)
+        cairn.ok("workload", "rm", "web", "--yes")
+        cairn.assert_clean()
+        cairn.check = False  # the file system goes before the daemon is asked again
 
 
 def test_a_body_without_an_archive_is_refused(target):

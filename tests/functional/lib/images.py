@@ -133,9 +133,13 @@ def _busybox(tar: _Tar) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _small_tar(files: tuple = ()) -> bytes:
+def _small_tar(files: tuple = (), programs: tuple = ()) -> bytes:
     tar = _Tar()
     _busybox(tar)
+    for path, source in programs:
+        tar.host_file(source, path)
+    for file in sorted(_libraries([source for _, source in programs])) if programs else ():
+        tar.host_file(file, file if file.startswith("/usr") else f"/usr{file}")
     tar.data("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
     tar.data("etc/group", "root:x:0:\nnogroup:x:65534:\n")
     tar.data("usr/bin/app", _SMALL_APP, 0o755)
@@ -150,11 +154,12 @@ def _client(engine) -> EngineClient:
 
 def make_small_image(
     engine, tag: str = "small:1", cmd=("app", "idle"), health: str = "", labels=None, user: str = "", changes=(),
-    files=None,
+    files=None, programs=None,
 ) -> str:
     """A busybox image; returns its id. Images of equal content but other config have other ids.
 
-    health: a HEALTHCHECK instruction's words, e.g. "--interval=1s CMD true"; files: path -> text.
+    health: a HEALTHCHECK instruction's words, e.g. "--interval=1s CMD true"; files: path -> text;
+    programs: path -> a program of this machine, which comes with its libraries.
     """
     wanted = [f"CMD {json.dumps(list(cmd))}", "ENV PATH=/usr/bin:/bin"]
     if health:
@@ -162,7 +167,7 @@ def make_small_image(
     if user:
         wanted.append(f"USER {user}")
     wanted += [f"LABEL {key}={json.dumps(value)}" for key, value in (labels or {}).items()]
-    return _client(engine).import_image(_small_tar(tuple((files or {}).items())), tag, [*wanted, *changes])
+    return _client(engine).import_image(_small_tar(tuple((files or {}).items()), tuple((programs or {}).items())), tag, [*wanted, *changes])
 
 
 def make_empty_image(engine, tag: str = "empty:1") -> str:

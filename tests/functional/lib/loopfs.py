@@ -28,15 +28,16 @@ _MIN_BYTES = {"ext4": 8 << 20, "xfs": 300 << 20, "btrfs": 128 << 20}
 class LoopFs:
     """A fresh file system: `.path` is its root. The backing file is sparse.
 
-    size: bytes, raised to the least that the kind can be made with.
+    size: bytes, raised to the least that the kind can be made with; base: where image and mount point
+    are made, a directory that is removed at the end.
     """
 
-    def __init__(self, kind: str = "ext4", size: int = 512 << 20, options: str = "", mkfs_args=()):
+    def __init__(self, kind: str = "ext4", size: int = 512 << 20, options: str = "", mkfs_args=(), base=None):
         self.kind = kind
         self.size = max(size, _MIN_BYTES[kind])
         self.options = options
         self.mkfs_args = list(mkfs_args)
-        self.base = process.scratch_dir(kind)
+        self.base = Path(base) if base else process.scratch_dir(kind)
         self.image = self.base / "image"
         self.path = self.base / "mnt"
         self.device = ""

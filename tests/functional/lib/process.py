@@ -29,6 +29,13 @@ def scratch_dir(prefix: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=f"cairn-{prefix}-", dir="/tmp"))
 
 
+def memory_dir(prefix: str) -> Path:
+    """A scratch directory where a sync costs nothing; remove_tree() unmounts it."""
+    path = scratch_dir(prefix)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", "cairn-test", path], check=True)
+    return path
+
+
 def log_tail(path, lines: int = 40) -> str:
     try:
         text = Path(path).read_text(errors="replace").splitlines()

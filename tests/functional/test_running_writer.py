@@ -1,0 +1,29 @@
+"""A capture is some instant of the volume, and its restore is the same tree: generated trees and writers on three
+file systems, compared with a model of every step (lib/runningwriter.py).
+
+CAIRN_WRITER_SEED=N repeats a run's steps; CAIRN_SOAK=1 takes thousands of captures instead of some.
+"""
+
+import os
+import random
+
+import pytest
+
+from lib.runningwriter import KINDS, Bench
+
+SOAK = os.environ.get("CAIRN_SOAK") == "1"
+SEED = int(os.environ.get("CAIRN_WRITER_SEED", random.SystemRandom().randrange(1 << 30)))
+SESSIONS = int(os.environ.get("CAIRN_WRITER_SESSIONS", 400 if SOAK else 4))
+SESSIONS_OF_A_BENCH = 25  # data, volume and repository are in memory
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_captures_of_a_running_writer_are_instants_of_it(kind):
+    left, seed = SESSIONS, SEED
+    while left > 0:
+        with Bench(kind) as bench:
+            for _ in range(min(left, SESSIONS_OF_A_BENCH)):
+                bench.session(seed)
+                left, seed = left - 1, seed + 1
+            print(f"{kind}, seed {SEED}: {bench.tally}")
+            assert bench.tally["in_motion"] > 0, "no capture was made while the writer wrote"
