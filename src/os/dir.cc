@@ -305,34 +305,6 @@ Status Dir::exchange(const std::string& name,
 
 namespace {
 
-struct Boundary {
-  std::uint64_t device;
-  std::uint64_t mount_id;
-};
-
-// Depth is bounded by holding one descriptor a level; deeper trees are refused, not overflowed.
-Status remove_children(const Dir& dir, const Boundary& boundary, std::size_t depth) {
-  if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
-  TRY_ASSIGN(const std::vector<Entry> entries, dir.list());
-  for (const Entry& entry : entries) {
-    TRY_ASSIGN(const Stat stat, dir.stat(entry.name));
-    if (stat.type != FileType::kDirectory) {
-      if (stat.mount_id != boundary.mount_id) {
-        return Error(Code::kConflict, "a mount lies at " + printable(entry.name));
-      }
-      TRY(dir.remove_file(entry.name));
-      continue;
-    }
-    if (stat.mount_id != boundary.mount_id || stat.device != boundary.device) {
-      return Error(Code::kConflict, "a mount or subvolume lies at " + printable(entry.name));
-    }
-    TRY_ASSIGN(const Dir child, dir.open_dir(entry.name, Crossing::kRefuse));
-    TRY(remove_children(child, boundary, depth + 1));
-    TRY(dir.remove_dir(entry.name));
-  }
-  return {};
-}
-
 Status destroy_subvolume(const Dir& parent, const std::string& name) {
   btrfs_ioctl_vol_args args{};
   std::strncpy(args.name, name.c_str(), sizeof(args.name) - 1);
@@ -340,6 +312,38 @@ Status destroy_subvolume(const Dir& parent, const std::string& name) {
     return path_error("remove subvolume", name, errno);
   }
   return {};
+}
+
+Status remove_directory(const Dir& parent,
+                        const std::string& name,
+                        std::uint64_t mount_id,
+                        std::size_t depth);
+
+// Depth is bounded by holding one descriptor a level; deeper trees are refused, not overflowed.
+Status remove_children(const Dir& dir, std::uint64_t mount_id, std::size_t depth) {
+  if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
+  TRY_ASSIGN(const std::vector<Entry> entries, dir.list());
+  for (const Entry& entry : entries) {
+    TRY_ASSIGN(const Stat stat, dir.stat(entry.name));
+    if (stat.mount_id != mount_id) {
+      return Error(Code::kConflict, "a mount lies at " + printable(entry.name));
+    }
+    TRY(stat.type == FileType::kDirectory ? remove_directory(dir, entry.name, mount_id, depth)
+                                          : dir.remove_file(entry.name));
+  }
+  return {};
+}
+
+Status remove_directory(const Dir& parent,
+                        const std::string& name,
+                        std::uint64_t mount_id,
+                        std::size_t depth) {
+  TRY_ASSIGN(const Dir dir, parent.open_dir(name, Crossing::kRefuse));
+  TRY_ASSIGN(const bool subvolume, is_btrfs_subvolume(dir.fd()));
+  // At once, with what is in it, also where it is read-only; not where others are nested in it.
+  if (subvolume && destroy_subvolume(parent, name).ok()) return {};
+  TRY(remove_children(dir, mount_id, depth + 1));
+  return subvolume ? destroy_subvolume(parent, name) : parent.remove_dir(name);
 }
 
 }  // namespace
@@ -353,10 +357,14 @@ Status Dir::remove_tree(const std::string& name) const {
     return Error(Code::kConflict, "a mount lies at " + printable(name));
   }
   if (found->type != FileType::kDirectory) return remove_file(name);
-  TRY_ASSIGN(const Dir root, open_dir(name, Crossing::kRefuse));
-  TRY_CONTEXT(remove_children(root, {found->device, found->mount_id}, 0), printable(name));
-  TRY_ASSIGN(const bool subvolume, is_btrfs_subvolume(root.fd()));
-  return subvolume ? destroy_subvolume(*this, name) : remove_dir(name);
+  TRY_CONTEXT(remove_directory(*this, name, found->mount_id, 0), printable(name));
+  return {};
+}
+
+Result<Fd> reopen(const Fd& named, int flags) {
+  const int fd = ::open(proc_path(named).c_str(), flags | O_CLOEXEC);
+  if (fd < 0) return os_error("open again", errno);
+  return Fd(fd);
 }
 
 Result<std::string> path_of(const Fd& fd) {

@@ -95,8 +95,8 @@ class Dir {
   Status remove_dir(const std::string& name) const;
   // False where it holds something and stays; one that is not there counts as removed.
   Result<bool> remove_dir_if_empty(const std::string& name) const;
-  // Removes a tree by descriptor; stops with kConflict where device or mount id changes. A name
-  // that is not there is fine. What a failure leaves behind is a smaller tree.
+  // Removes a tree by descriptor, btrfs subvolumes in it too; stops with kConflict at a mount. A
+  // name that is not there is fine. What a failure leaves behind is a smaller tree.
   Status remove_tree(const std::string& name) const;
 
   // renameat2(2): refuses to replace / swaps two names in one step. Neither syncs.
@@ -115,6 +115,9 @@ Result<std::string> path_of(const Fd& fd);
 
 // Extended attributes of an open object (O_PATH too), sorted by name.
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd);
+// Opens the object that an O_PATH descriptor names, so that a check of what it is holds; flags as
+// for open(2), O_CLOEXEC is added.
+Result<Fd> reopen(const Fd& named, int flags);
 Status set_xattr(const Fd& fd, const Xattr& xattr);
 Status remove_xattr(const Fd& fd, const std::string& name);
 Status change_owner(const Fd& fd, std::uint32_t uid, std::uint32_t gid);

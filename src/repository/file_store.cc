@@ -31,18 +31,18 @@ void put_id(OpenFile& file, std::size_t index, const Id& id) {
 }  // namespace
 
 Result<ReadableFile> open_to_read(const os::Dir& dir, const std::string& name) {
-  // Without blocking: a fifo may have taken the name.
-  constexpr int kFlags = O_RDONLY | O_NONBLOCK | O_NOCTTY;
-  auto fd = dir.open_file(name, kFlags | O_NOATIME);
-  // Only the owner and root may leave the atime alone.
-  if (!fd.ok() && fd.error().os_errno() == EPERM) fd = dir.open_file(name, kFlags);
-  if (!fd.ok()) {
-    const int why = fd.error().os_errno();
-    if (why == ENOENT || why == ELOOP || why == ENXIO) return ReadableFile{};
-    return fd.error();
+  // Named first and looked at: a fifo or a device may have taken the name, and opening one acts.
+  const auto named = dir.open_path(name);
+  if (!named.ok()) {
+    if (named.error().os_errno() == ENOENT) return ReadableFile{};
+    return named.error();
   }
-  TRY_ASSIGN(const os::Stat stat, os::stat_fd(*fd));
+  TRY_ASSIGN(const os::Stat stat, os::stat_fd(*named));
   if (stat.type != os::FileType::kRegular) return ReadableFile{};
+  auto fd = os::reopen(*named, O_RDONLY | O_NOATIME);
+  // Only the owner and root may leave the atime alone.
+  if (!fd.ok() && fd.error().os_errno() == EPERM) fd = os::reopen(*named, O_RDONLY);
+  if (!fd.ok()) return fd.error();
   return ReadableFile{std::move(*fd), stat};
 }
 

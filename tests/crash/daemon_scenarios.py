@@ -7,6 +7,7 @@ answer binds (promised). The rest is the same for all and is in Operation.
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -290,23 +291,32 @@ class RestoreNamed(Operation):
     old, new = "second", "good"
     journal_kind = "restore"
     part = 4  # as Restore, but for the holder
+    volume = {"target": "/data", "scope": "named", "name": "store"}
+    holder = True
 
     @property
     def root(self):
         return self.world.engine.volumes_root / "store" / "_data"
 
+    @property
+    def home(self):
+        """Where .cairn lies."""
+        return self.root.parent
+
+    def contents(self, root):
+        return read_tree(root)
+
     def watched(self, state):
         return [*super().watched(state), self.world.engine.volumes_root]
 
     def before(self):
-        volumes = [{"target": "/data", "scope": "named", "name": "store"}]
-        self.world.cairn.apply(self.world.document("store", volumes=volumes))
+        self.world.cairn.apply(self.world.document("store", volumes=[self.volume]))
         self.ok("workload", "deploy", "store")
         self.store = self.ok("workload", "show", "store")["id"]
         self.trees = {}
         for mark in ("good", "second"):
             fill(self.root, mark)
-            self.trees[mark] = read_tree(self.root)
+            self.trees[mark] = self.contents(self.root)
             if mark == "good":
                 self.snapshot = self.ok("snapshot", "create", "store")["id"]
 
@@ -315,7 +325,8 @@ class RestoreNamed(Operation):
 
     def live(self):
         """The state that the engine's volume is in."""
-        found = {mark: diff_trees(tree, self.root) for mark, tree in self.trees.items()}
+        now = self.contents(self.root)
+        found = {mark: diff_trees(tree, now) for mark, tree in self.trees.items()}
         for mark, differences in found.items():
             if not differences:
                 return mark
@@ -336,13 +347,15 @@ class RestoreNamed(Operation):
         undos = check_undos(self.world)
         assert len(undos) == (1 if self.live() == self.new else 0), f"{self.live()} is live with undos {undos}"
         holders = [one["Names"][0] for one in self.world.engine.client.containers(label="cairn.role=holder")]
-        assert holders == [f"/cairn-holder-{undo['id']}" for undo in undos], f"holders {holders}, undos {undos}"
-        staged = sorted(path.name for path in self.root.parent.glob(".cairn/*"))
+        wanted = [f"/cairn-holder-{undo['id']}" for undo in undos if self.holder]
+        assert holders == wanted, f"holders {holders}, undos {undos}"
+        staged = sorted(path.name for path in self.home.glob(".cairn/*"))
         named = sorted(pair["staged_in"] for undo in undos for pair in json.loads(undo["volumes_json"]))
         assert staged == named, f"staged beside the volume are {staged}, undos name {named}"
         for undo in undos:
             pair, = json.loads(undo["volumes_json"])
-            found = diff_trees(self.trees[self.old], self.root.parent / ".cairn" / pair["staged_in"] / pair["staged_name"])
+            aside = self.contents(self.home / ".cairn" / pair["staged_in"] / pair["staged_name"])
+            found = diff_trees(self.trees[self.old], aside)
             assert not found, f"the tree of undo {undo['id']} changed: {found}"
 
     def recovered(self, state):
@@ -370,6 +383,54 @@ class UndoNamed(RestoreNamed):
             super().check_undos(_mark)
         finally:
             self.old, self.new = keep
+
+
+class Mounted:
+    """Before RestoreNamed or UndoNamed: the volume's root is a mount point, so its entries are moved one by one."""
+
+    part = 2
+    holder = False
+
+    @property
+    def root(self):
+        return self.world.shared / "mounted"
+
+    home = root
+
+    @property
+    def volume(self):
+        return {"source": str(self.root), "target": "/data", "scope": "absolute"}
+
+    def contents(self, root):
+        # Of a root's mtime nothing is promised: making and removing .cairn changes it.
+        entries = read_tree(root, skip=(".cairn",))
+        entries[b"."].mtime_ns = 0
+        return entries
+
+    def prepare(self):
+        self.unmount()
+        return super().prepare()
+
+    def before(self):
+        self.root.mkdir()
+        subprocess.run(["mount", "--bind", self.root, self.root], check=True)
+        super().before()
+
+    def cleanup(self, state):
+        super().cleanup(state)
+        self.unmount()
+
+    def unmount(self):
+        if os.path.ismount(self.root) or str(self.root) in Path("/proc/self/mounts").read_text().split():
+            subprocess.run(["umount", "--lazy", self.root], check=True)
+
+
+class RestoreMounted(Mounted, RestoreNamed):
+    pass
+
+
+class UndoMounted(Mounted, UndoNamed):
+    pass
 
 
 class Undo(Operation):
@@ -529,5 +590,5 @@ def add_directory(tar, name):
 
 OPERATIONS = {scenario.__name__: scenario for scenario in (
     Capture, CaptureStopped, CaptureHooks, Import, Restore, RestoreUnhealthy, RestoreKeep, AlsoStop, RestoreNamed,
-    UndoNamed, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing,
+    UndoNamed, RestoreMounted, UndoMounted, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing,
     RemoveWorkload, Stop, Start)}

@@ -508,12 +508,12 @@ def test_the_pause_ends_when_the_daemon_is_killed(fake):
     """The watcher thaws without any restart of the daemon."""
     with Cairnd(fake) as cairn:
         deploy(cairn, workload(image="counter"))
-        data = place(cairn)
-        (data / "big").write_bytes(os.urandom(1 << 20) * 300)
         container = running(cairn)[0]["container_id"]
+        fake.fault("stall_after", "POST", "/pause$")  # a pause is short: its answer is held back
         asked = cairn.popen("snapshot", "create", "web")
         wait_for(lambda: fake.client.inspect(container)["State"]["Paused"], 30, "the pause")
         cairn.kill()
+        fake.clear_faults()
         wait_for(lambda: not fake.client.inspect(container)["State"]["Paused"], 30, "the watcher")
         asked.communicate()
         cairn.start()
