@@ -94,7 +94,8 @@ def check_undos(world, old_mark=None):
         assert undo["state"] == "available", f"undo {undo['id']} is {undo['state']}"
         for pair in json.loads(undo["volumes_json"]):
             place = Path(pair["base"]) / pair["relative"]
-            staging = place.parent / ".cairn" / pair["staged_in"]
+            # In a root that is a mount point, whose entries were moved, else beside the root.
+            staging = (place if "new_tree" in pair else place.parent) / ".cairn" / pair["staged_in"]
             named.add(str(staging))
             tree = staging / pair["staged_name"]
             assert tree.is_dir(), f"the tree of undo {undo['id']} is not at {tree}"

@@ -388,7 +388,7 @@ class UndoNamed(RestoreNamed):
 class Mounted:
     """Before RestoreNamed or UndoNamed: the volume's root is a mount point, so its entries are moved one by one."""
 
-    part = 2
+    part = 4
     holder = False
 
     @property
