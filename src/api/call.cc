@@ -130,6 +130,14 @@ Result<catalog::SnapshotRow> get_snapshot(Services& services,
   return *std::move(row);
 }
 
+Finish created_snapshot(const std::string& workload_id) {
+  return [workload_id](Response& response, const json& result) {
+    response.status = 201;
+    response.headers.add("Location", "/api/workloads/" + workload_id + "/snapshots/" +
+                                         result.value("id", std::string()));
+  };
+}
+
 Result<volume::RestoreOptions> parse_restore_options(const Request& request) {
   TRY_ASSIGN(Body body, Body::parse(request.body));
   volume::RestoreOptions options;

@@ -84,12 +84,7 @@ Result<Response> create(Services& services, const Request& request) {
                                 volumes.create_snapshot(id, options, context));
                      return encode(row);
                    },
-                   .finish =
-                       [id = workload.id](Response& response, const json& result) {
-                         response.status = 201;
-                         response.headers.add("Location", "/api/workloads/" + id + "/snapshots/" +
-                                                              result.value("id", std::string()));
-                       }});
+                   .finish = created_snapshot(workload.id)});
 }
 
 Result<Response> show(Services& services, const Request& request) {

@@ -43,6 +43,7 @@ constexpr std::array kRoutes = {
   Route{kPost, "/api/workloads/{id}/snapshots/{sid}/restore", kAdmin, "snapshot.restore", "Put a snapshot onto the live volumes; with dryRun only the plan", "RestoreOptions", "RestoreResult", 200, kRestore, "dryRun", restore_snapshot},
   Route{kPost, "/api/workloads/{id}/snapshots/{sid}/verify", kAdmin, "snapshot.verify", "Read every byte of a snapshot back", "", "Snapshot", 200, kNone, "", verify_snapshot},
   Route{kPost, "/api/workloads/{id}/snapshots/import", kAdmin, "snapshot.import", "Store an archive as a snapshot of a workload, which is not touched", "Archive", "Snapshot", 201, kNone, "allow skip", import_snapshot},
+  Route{kPost, "/api/workloads/{id}/snapshots/adopt", kAdmin, "snapshot.adopt", "Make a snapshot of a workload out of one that restic wrote into the repository; with dryRun only what it would be", "AdoptOptions", "Snapshot", 201, kNone, "dryRun", adopt_snapshot},
   Route{kGet, "/api/workloads/{id}/snapshots/{sid}/archive", kAdmin, "snapshot.download", "A snapshot as a tar archive compressed by gzip", "", "Archive", 200, kNone, "", download_snapshot},
   Route{kGet, "/api/snapshots", kAdmin, "snapshot.list_all", "Snapshots of all workloads, removed ones too", "", "SnapshotList", 200, kNone, "", list_all_snapshots},
   Route{kGet, "/api/snapshots/{sid}", kAdmin, "snapshot.find", "One snapshot of any workload", "", "Snapshot", 200, kNone, "", show_any_snapshot},

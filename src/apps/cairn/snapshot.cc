@@ -54,6 +54,7 @@ std::string render_snapshot(const json& snapshot) {
       {"snapshot", cell(snapshot, "id")},
       {"workload", cell(snapshot, "workload")},
       {"state", cell(snapshot, "state")},
+      {"reason", cell(snapshot, "reason")},
       {"consistency", cell(snapshot, "consistency")},
       {"held for", human_ms(snapshot.value("hold_ms", std::int64_t{0})) + ", " +
                        cell(snapshot, "files_walked") + " entries looked at, " +
@@ -63,6 +64,9 @@ std::string render_snapshot(const json& snapshot) {
       {"created", cell(snapshot, "created_at")},
       {"verified", cell(snapshot, "verified_at")},
       {"in repository", cell(snapshot, "repository_snapshot")}};
+  if (cell(snapshot, "adopted_from") != "-") {
+    rows.emplace_back("adopted from", cell(snapshot, "adopted_from"));
+  }
   for (const json& volume : snapshot.value("volumes", json::array())) {
     rows.emplace_back("volume " + cell(volume, "index"), cell(volume, "target") + "  " +
                                                              bytes_cell(volume, "bytes") + " in " +
@@ -385,6 +389,7 @@ void add_snapshot(CLI::App& app, Cli& cli) {
 
   add_restore_verb(*noun, cli);
   add_archives(*noun, cli);
+  add_adopt(*noun, cli);
 }
 
 void add_restore(CLI::App& app, Cli& cli) {
