@@ -46,8 +46,12 @@ void Body::fault(const std::string& field, const std::string& sentence) {
   faults_.push_back({.target = field, .code = "invalid", .detail = sentence});
 }
 
+bool Body::has(const std::string& field) const {
+  return object_->contains(field);
+}
+
 void Body::require(const std::string& field) {
-  if (!object_->contains(field)) fault(field, "is missing");
+  if (!has(field)) fault(field, "is missing");
 }
 
 std::string Body::text(const std::string& field, std::string fallback) {

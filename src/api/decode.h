@@ -34,6 +34,7 @@ class Body {
                                                           std::size_t max);
   // A text, or a number as text.
   std::string scalar(const std::string& field);
+  [[nodiscard]] bool has(const std::string& field) const;
   // A field that must be there.
   void require(const std::string& field);
   void fault(const std::string& field, const std::string& sentence);

@@ -145,7 +145,8 @@ Result<Response> restore(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload(services, request));
   TRY_ASSIGN(const catalog::SnapshotRow row, get_snapshot(services, request, workload.id));
   TRY(get_workload_with_volumes(services, request));
-  TRY_ASSIGN(const volume::RestoreOptions options, parse_restore_options(request));
+  TRY_ASSIGN(const volume::RestoreOptions options,
+             parse_restore_options(request, ChooseVolumes::kYes));
   TRY_ASSIGN(const bool dry, request.flag("dryRun"));
   if (dry) {
     Response response;

@@ -50,7 +50,7 @@ constexpr std::array kRoutes = {
 
   Route{kGet, "/api/undos", kAdmin, "restore.list", "What restores left behind, newest first", "", "UndoList", 200, kNone, "workload", list_undos},
   Route{kGet, "/api/undos/{uid}", kAdmin, "restore.show", "One undo", "", "Undo", 200, kNone, "", show_undo},
-  Route{kPost, "/api/undos/{uid}/undo", kAdmin, "restore.undo", "Put back the data that was there before a restore", "RestoreOptions", "RestoreResult", 200, kUndo, "", apply_undo},
+  Route{kPost, "/api/undos/{uid}/undo", kAdmin, "restore.undo", "Put back the data that was there before a restore", "UndoOptions", "RestoreResult", 200, kUndo, "", apply_undo},
   Route{kPost, "/api/undos/{uid}/discard", kAdmin, "restore.discard", "Delete the data of an undo for good", "", "Done", 200, kDiscard, "", discard_undo},
 
   Route{kGet, "/api/operations", kAdmin, "operation.list", "Operations, newest first", "", "OperationList", 200, kNone, "workload limit", list_operations},

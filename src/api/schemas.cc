@@ -169,8 +169,14 @@ constexpr std::string_view kSchemas = R"json({
     "description": "its id in the repository, or the first digits of it"},
   "map": {"type": "array", "minItems": 1, "maxItems": 64,
     "items": {"$ref": "#/components/schemas/Mapping"}}}},
+"UndoOptions": {"type": "object", "additionalProperties": false, "properties": {
+  "on_failure": {"enum": ["undo", "keep"]}, "also_stop": {"$ref": "#/components/schemas/Texts"},
+  "wait": {"type": "boolean"}}},
 "RestoreOptions": {"type": "object", "additionalProperties": false, "properties": {
   "on_failure": {"enum": ["undo", "keep"]}, "also_stop": {"$ref": "#/components/schemas/Texts"},
+  "only": {"type": "array", "minItems": 1, "maxItems": 64,
+    "items": {"$ref": "#/components/schemas/Text"},
+    "description": "targets of the volumes to restore; all without it"},
   "wait": {"type": "boolean"}}},
 "RestoreResult": {"type": "object", "required": ["status", "warnings"], "properties": {
   "status": {"enum": ["restored", "undone", "kept", "planned"]}, "started": {"type": "boolean"},

@@ -194,7 +194,7 @@ Outcome run_undo(Core& core,
   if (!run.ok()) {
     return {run.error().with_context("undo " + workload.name), transaction.unfinished()};
   }
-  return {complete(core, transaction, {}, "undone")};
+  return {complete(core, transaction, full->shown.untouched, "undone")};
 }
 
 namespace {

@@ -71,6 +71,7 @@ struct RestoreOptions {
   OnFailure on_failure = OnFailure::kUndo;
   OnBusy on_busy = OnBusy::kRefuse;
   std::vector<std::string> also_stop;  // containers of others that are stopped for the exchange
+  std::vector<std::string> only;       // targets of the snapshot's volumes; all where it is empty
 };
 
 // Which directory of a snapshot that another program made is the content of which volume.
@@ -124,7 +125,7 @@ struct RestorePlan {
   std::string workload_id;
   std::string snapshot_id;
   std::vector<PlannedVolume> volumes;
-  std::vector<std::string> untouched;  // targets that the snapshot lacks
+  std::vector<std::string> untouched;  // targets that the snapshot lacks or that were not chosen
   std::vector<std::string> readers;    // read-only mounts of others, listed only
   std::vector<std::string> stops;      // container names that will be stopped
   std::vector<Reason> reasons;         // not empty: refused

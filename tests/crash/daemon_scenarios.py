@@ -4,6 +4,8 @@ A scenario says what it does (before, act), which trees may be live after it (ma
 answer binds (promised). The rest is the same for all and is in Operation.
 """
 
+import os
+
 from crashlib import COUNT_ONLY, wait_until
 from daemon_checks import (BACK, FORWARD, Wreck, check_containers, check_fsck, check_journals, check_order,
                            check_policies_first, check_snapshots, check_undos, live_mark)
@@ -197,6 +199,28 @@ class Restore(Operation):
         assert len(undos) == (1 if mark == self.new else 0), f"{mark} is live with undos {undos}"
 
 
+class RestoreOnly(Restore):
+    """One of two volumes: the other is in no journal, no undo, and never moves."""
+    marks = ("second", "half")
+    new = "half"
+    options = ("--only", "/data")
+
+    def prepare(self):
+        state = super().prepare()
+        trees = self.world.trees
+        trees["half"] = [trees["good"][0], trees["second"][1]]
+        self.alone = os.stat(self.world.places[1]).st_ino
+        return state
+
+    def recovered(self, state):
+        super().recovered(state)
+        assert os.stat(self.world.places[1]).st_ino == self.alone, "the volume that was left out was exchanged"
+
+    def promised(self, answer, mark):
+        super().promised(answer, mark)
+        assert answer["untouched"] == ["/more"], f"{answer}"
+
+
 class RestoreUnhealthy(Restore):
     """The restored data keeps the workload from running: the old data comes back."""
     marks = ("second",)
@@ -285,6 +309,27 @@ class RemoveSnapshot(Operation):
     def promised(self, answer, _mark):
         rows = self.world.catalog("SELECT id FROM snapshots WHERE id = ?", self.world.snapshots["good"])
         assert not rows, "the snapshot was answered as removed and is there"
+
+
+class Adopt(Operation):
+    """A snapshot that restic made becomes the workload's: wholly or not at all, and restic's stays."""
+
+    def act(self):
+        return self.cli("snapshot", "adopt", NAME, self.world.foreign, "--map", f"{self.world.foreign_path}=/data")
+
+    def promised(self, answer, _mark):
+        rows = self.world.catalog("SELECT state FROM snapshots WHERE id = ?", answer["id"])
+        assert rows and rows[0]["state"] == "stored", f"snapshot {answer['id']} was promised: {rows}"
+
+    def recovered(self, state):
+        super().recovered(state)
+        rows = self.world.catalog("SELECT * FROM snapshots")
+        named = {row["repository_snapshot"] for row in rows}
+        there = set(os.listdir(self.world.data / "repo" / "snapshots"))
+        assert there == named | {self.world.foreign}, f"of {named} and restic's own there are {there}"
+        for row in rows:
+            if row["reason"] == "adopted":
+                assert row["adopted_from"] == self.world.foreign and row["files"] > 0, f"{row}"
 
 
 class FirstDeploy(Operation):
@@ -380,5 +425,5 @@ class Start(Stop):
 
 
 OPERATIONS = {scenario.__name__: scenario for scenario in (
-    Capture, CaptureStopped, Restore, RestoreUnhealthy, RestoreKeep, AlsoStop, Undo, Discard, RemoveSnapshot,
-    FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start)}
+    Capture, CaptureStopped, Adopt, Restore, RestoreOnly, RestoreUnhealthy, RestoreKeep, AlsoStop, Undo, Discard,
+    RemoveSnapshot, FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start)}

@@ -180,12 +180,15 @@ struct RestoreOptions {
   std::string id;
   std::string on_failure = "undo";
   std::vector<std::string> also_stop;
+  std::vector<std::string> only;
   bool dry_run = false;
   bool yes = false;
   bool wait = false;
 
   [[nodiscard]] json body() const {
-    return {{"on_failure", on_failure}, {"also_stop", also_stop}, {"wait", wait}};
+    json out{{"on_failure", on_failure}, {"also_stop", also_stop}, {"wait", wait}};
+    if (!only.empty()) out["only"] = only;
+    return out;
   }
 };
 
@@ -337,6 +340,9 @@ void add_restore_verb(CLI::App& noun, Cli& cli) {
   verb->add_option("workload", options->workload, "name or id")->required();
   verb->add_option("snapshot", options->id, "snapshot id")->required();
   verb->add_flag("--dry-run", options->dry_run, "only say what would happen");
+  verb->add_option("--only", options->only,
+                   "target of a volume to restore, the others are left alone; may be repeated")
+      ->allow_extra_args(false);
   add_restore_options(verb, options);
   verb->callback(
       [&cli, options] { cli.action = [options](const Cli& c) { return restore(c, *options); }; });
