@@ -8,6 +8,7 @@
 #include "api/problem.h"
 #include "base/strings.h"
 #include "catalog/catalog.h"
+#include "volume/declared.h"
 
 namespace cairn::api {
 
@@ -130,7 +131,15 @@ Result<catalog::SnapshotRow> get_snapshot(Services& services,
   return *std::move(row);
 }
 
-Result<volume::RestoreOptions> parse_restore_options(const Request& request) {
+Finish created_snapshot(const std::string& workload_id) {
+  return [workload_id](Response& response, const json& result) {
+    response.status = 201;
+    response.headers.add("Location", "/api/workloads/" + workload_id + "/snapshots/" +
+                                         result.value("id", std::string()));
+  };
+}
+
+Result<volume::RestoreOptions> parse_restore_options(const Request& request, ChooseVolumes choose) {
   TRY_ASSIGN(Body body, Body::parse(request.body));
   volume::RestoreOptions options;
   const std::string on_failure = body.text("on_failure", "undo");
@@ -140,6 +149,13 @@ Result<volume::RestoreOptions> parse_restore_options(const Request& request) {
     body.fault("on_failure", "must be undo or keep");
   }
   options.also_stop = body.list("also_stop", kAlsoStopMax);
+  if (choose == ChooseVolumes::kYes) {
+    options.only = body.list("only", volume::kVolumesMax);
+    // An empty list is no way to say "all": it may be what a search came to that found nothing.
+    if (body.has("only") && options.only.empty()) {
+      body.fault("only", "must name a volume; without it all are restored");
+    }
+  }
   if (body.flag("wait")) options.on_busy = volume::OnBusy::kWait;
   TRY(body.finish());
   return options;

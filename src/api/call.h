@@ -33,8 +33,13 @@ struct Call {
 // where the request prefers that. A client that goes away cancels nothing.
 Response run_call(Services& services, const Request& request, Call call);
 
-// The body of a restore or an undo; kInvalid with every fault.
-Result<volume::RestoreOptions> parse_restore_options(const Request& request);
+// The body of a restore or an undo; kInvalid with every fault. Of an undo no volumes are chosen:
+// it goes back from exactly what its restore exchanged.
+enum class ChooseVolumes { kNo, kYes };
+Result<volume::RestoreOptions> parse_restore_options(const Request& request, ChooseVolumes choose);
+
+// Turns the answer of an operation that made a snapshot into 201 with its place.
+Finish created_snapshot(const std::string& workload_id);
 
 // The result of a handler: its error becomes a problem.
 Response respond(const Request& request, Result<Response> result);

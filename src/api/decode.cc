@@ -1,5 +1,6 @@
 #include "api/decode.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "api/limits.h"
@@ -45,8 +46,12 @@ void Body::fault(const std::string& field, const std::string& sentence) {
   faults_.push_back({.target = field, .code = "invalid", .detail = sentence});
 }
 
+bool Body::has(const std::string& field) const {
+  return object_->contains(field);
+}
+
 void Body::require(const std::string& field) {
-  if (!object_->contains(field)) fault(field, "is missing");
+  if (!has(field)) fault(field, "is missing");
 }
 
 std::string Body::text(const std::string& field, std::string fallback) {
@@ -106,6 +111,42 @@ std::map<std::string, std::string> Body::map(const std::string& field, std::size
       continue;
     }
     out.emplace(key, item.get<std::string>());
+  }
+  return out;
+}
+
+std::vector<std::map<std::string, std::string>> Body::records(
+    const std::string& field, const std::vector<std::string>& members, std::size_t max) {
+  const json* value = find(field);
+  std::vector<std::map<std::string, std::string>> out;
+  if (value == nullptr) return out;
+  if (!value->is_array() || value->size() > max) {
+    fault(field, "must be a list of at most " + std::to_string(max) + " records");
+    return out;
+  }
+  for (const json& item : *value) {
+    const std::string place = field + "[" + std::to_string(out.size()) + "]";
+    std::map<std::string, std::string>& record = out.emplace_back();
+    if (!item.is_object()) {
+      fault(place, "must be a record");
+      continue;
+    }
+    for (const std::string& member : members) {
+      const auto found = item.find(member);
+      if (found == item.end()) {
+        fault(place + "." + member, "is missing");
+      } else if (!found->is_string()) {
+        fault(place + "." + member, "must be a text");
+      } else {
+        record[member] = found->get<std::string>();
+      }
+    }
+    for (const auto& [key, unused] : item.items()) {
+      if (std::ranges::find(members, key) != members.end()) continue;
+      faults_.push_back({.target = place + "." + printable(key),
+                         .code = "unknown_field",
+                         .detail = "is not known"});
+    }
   }
   return out;
 }

@@ -28,8 +28,13 @@ class Body {
   bool flag(const std::string& field);
   std::vector<std::string> list(const std::string& field, std::size_t max);
   std::map<std::string, std::string> map(const std::string& field, std::size_t max);
+  // A list of records that have these members, all texts, and no other.
+  std::vector<std::map<std::string, std::string>> records(const std::string& field,
+                                                          const std::vector<std::string>& members,
+                                                          std::size_t max);
   // A text, or a number as text.
   std::string scalar(const std::string& field);
+  [[nodiscard]] bool has(const std::string& field) const;
   // A field that must be there.
   void require(const std::string& field);
   void fault(const std::string& field, const std::string& sentence);

@@ -115,6 +115,7 @@ json encode(const catalog::SnapshotRow& row) {
           {"volumes", encode_items(row.volumes)},
           {"skipped", encode_items(row.skipped)},
           {"repository_snapshot", text_or_null(row.repository_snapshot)},
+          {"adopted_from", text_or_null(row.adopted_from)},
           {"data_generation", row.data_generation},
           {"release", text_or_null(row.release_id)},
           {"created_at", encode_time(row.created_ms)},
@@ -146,6 +147,30 @@ json encode(const volume::CaptureForecast& forecast) {
           {"expected_hold_ms", forecast.expected_hold_ms},
           {"max_hold_ms", forecast.max_hold_ms},
           {"warnings", json::array()}};
+}
+
+json encode(const volume::AdoptForecast& forecast) {
+  json volumes = json::array();
+  std::uint64_t bytes = 0;
+  std::uint64_t files = 0;
+  for (const volume::AdoptedVolume& volume : forecast.volumes) {
+    volumes.push_back({{"index", volume.index},
+                       {"target", volume.target},
+                       {"scope", volume.scope},
+                       {"source", volume.source},
+                       {"path", volume.path},
+                       {"bytes", volume.bytes},
+                       {"files", volume.files}});
+    bytes += volume.bytes;
+    files += volume.files;
+  }
+  return {{"status", "planned"},
+          {"adopted_from", forecast.adopted_from},
+          {"created_at", encode_time(forecast.created_ms)},
+          {"volumes", std::move(volumes)},
+          {"bytes", bytes},
+          {"files", files},
+          {"warnings", forecast.warnings}};
 }
 
 json encode(const catalog::UndoRow& row) {

@@ -28,6 +28,7 @@ nlohmann::json encode(const catalog::Event& event);
 nlohmann::json encode(const catalog::Setting& setting);
 nlohmann::json encode(const volume::RestorePlan& plan);
 nlohmann::json encode(const volume::CaptureForecast& forecast);
+nlohmann::json encode(const volume::AdoptForecast& forecast);
 nlohmann::json encode(const volume::RestoreResult& result);
 nlohmann::json encode(const volume::Finding& finding);
 nlohmann::json encode(const workload::WorkloadView& view);

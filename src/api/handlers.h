@@ -41,6 +41,9 @@ Response restore_snapshot(Services& services, Request& request);
 Response download_snapshot(Services& services, Request& request);
 Response import_snapshot(Services& services, Request& request);
 
+// handlers_adoptions.cc
+Response adopt_snapshot(Services& services, Request& request);
+
 // handlers_undos.cc
 Response list_undos(Services& services, Request& request);
 Response show_undo(Services& services, Request& request);

@@ -79,12 +79,7 @@ Result<Response> import_archive(Services& services, const Request& request) {
                     volumes.import_archive(id, archive->file(), options, context));
          return encode(row);
        },
-       .finish =
-           [id = workload.id](Response& response, const json& result) {
-             response.status = 201;
-             response.headers.add("Location", "/api/workloads/" + id + "/snapshots/" +
-                                                  result.value("id", std::string()));
-           }});
+       .finish = created_snapshot(workload.id)});
 }
 
 }  // namespace

@@ -84,12 +84,7 @@ Result<Response> create(Services& services, const Request& request) {
                                 volumes.create_snapshot(id, options, context));
                      return encode(row);
                    },
-                   .finish =
-                       [id = workload.id](Response& response, const json& result) {
-                         response.status = 201;
-                         response.headers.add("Location", "/api/workloads/" + id + "/snapshots/" +
-                                                              result.value("id", std::string()));
-                       }});
+                   .finish = created_snapshot(workload.id)});
 }
 
 Result<Response> show(Services& services, const Request& request) {
@@ -150,7 +145,8 @@ Result<Response> restore(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload(services, request));
   TRY_ASSIGN(const catalog::SnapshotRow row, get_snapshot(services, request, workload.id));
   TRY(get_workload_with_volumes(services, request));
-  TRY_ASSIGN(const volume::RestoreOptions options, parse_restore_options(request));
+  TRY_ASSIGN(const volume::RestoreOptions options,
+             parse_restore_options(request, ChooseVolumes::kYes));
   TRY_ASSIGN(const bool dry, request.flag("dryRun"));
   if (dry) {
     Response response;

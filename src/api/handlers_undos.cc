@@ -42,7 +42,8 @@ Result<Response> list(Services& services, const Request& request) {
 
 Result<Response> apply(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::UndoRow row, get_undo(services, request));
-  TRY_ASSIGN(const volume::RestoreOptions options, parse_restore_options(request));
+  TRY_ASSIGN(const volume::RestoreOptions options,
+             parse_restore_options(request, ChooseVolumes::kNo));
   return run_call(services, request,
                   {.kind = "restore.undo",
                    .workload_id = row.workload_id,

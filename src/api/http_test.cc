@@ -84,6 +84,28 @@ TEST(Body, NamesEveryFaultAtOnce) {
   EXPECT_EQ(fields, (std::vector<std::string>{"tag", "force", "list", "needed", "surprise"}));
 }
 
+TEST(Body, ReadsRecordsOfTextsAndNothingElse) {
+  auto good = Body::parse(R"({"map": [{"a": "1", "b": "2"}, {"b": "", "a": ""}]})");
+  const auto records = good->records("map", {"a", "b"}, 2);
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(records[0].at("b"), "2");
+  EXPECT_TRUE(good->finish().ok());
+
+  auto bad = Body::parse(R"({"map": [{"a": "1", "b": 2}, 3, {"a": "x", "b": "y", "c": "z"}, {}]})");
+  EXPECT_EQ(bad->records("map", {"a", "b"}, 9).size(), 4U);
+  const Status status = bad->finish();
+  std::vector<std::string> fields;
+  for (const Reason& reason : status.error().detail().reasons) fields.push_back(reason.target);
+  EXPECT_EQ(fields,
+            (std::vector<std::string>{"map[0].b", "map[1]", "map[2].c", "map[3].a", "map[3].b"}));
+
+  for (const char* text : {R"({"map": {}})", R"({"map": "x"})", R"({"map": [{}, {}]})"}) {
+    auto body = Body::parse(text);
+    EXPECT_TRUE(body->records("map", {"a"}, 1).empty()) << text;
+    EXPECT_FALSE(body->finish().ok()) << text;
+  }
+}
+
 TEST(Body, EmptyIsAnObjectAndOtherThingsAreNot) {
   EXPECT_TRUE(Body::parse("")->finish().ok());
   EXPECT_TRUE(Body::parse(" \n")->finish().ok());

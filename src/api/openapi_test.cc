@@ -121,6 +121,7 @@ TEST(Routes, ThoseOfTheContractAreThere) {
       {Method::kPost, "/api/workloads/{id}/snapshots/{sid}/verify"},
       {Method::kGet, "/api/workloads/{id}/snapshots/{sid}/archive"},
       {Method::kPost, "/api/workloads/{id}/snapshots/import"},
+      {Method::kPost, "/api/workloads/{id}/snapshots/adopt"},
       {Method::kPost, "/api/undos/{uid}/undo"},
       {Method::kPost, "/api/undos/{uid}/discard"},
       {Method::kGet, "/api/operations/{id}/events"},

@@ -43,13 +43,14 @@ constexpr std::array kRoutes = {
   Route{kPost, "/api/workloads/{id}/snapshots/{sid}/restore", kAdmin, "snapshot.restore", "Put a snapshot onto the live volumes; with dryRun only the plan", "RestoreOptions", "RestoreResult", 200, kRestore, "dryRun", restore_snapshot},
   Route{kPost, "/api/workloads/{id}/snapshots/{sid}/verify", kAdmin, "snapshot.verify", "Read every byte of a snapshot back", "", "Snapshot", 200, kNone, "", verify_snapshot},
   Route{kPost, "/api/workloads/{id}/snapshots/import", kAdmin, "snapshot.import", "Store an archive as a snapshot of a workload, which is not touched", "Archive", "Snapshot", 201, kNone, "allow skip", import_snapshot},
+  Route{kPost, "/api/workloads/{id}/snapshots/adopt", kAdmin, "snapshot.adopt", "Make a snapshot of a workload out of one that restic wrote into the repository; with dryRun only what it would be", "AdoptOptions", "Snapshot", 201, kNone, "dryRun", adopt_snapshot},
   Route{kGet, "/api/workloads/{id}/snapshots/{sid}/archive", kAdmin, "snapshot.download", "A snapshot as a tar archive compressed by gzip", "", "Archive", 200, kNone, "", download_snapshot},
   Route{kGet, "/api/snapshots", kAdmin, "snapshot.list_all", "Snapshots of all workloads, removed ones too", "", "SnapshotList", 200, kNone, "", list_all_snapshots},
   Route{kGet, "/api/snapshots/{sid}", kAdmin, "snapshot.find", "One snapshot of any workload", "", "Snapshot", 200, kNone, "", show_any_snapshot},
 
   Route{kGet, "/api/undos", kAdmin, "restore.list", "What restores left behind, newest first", "", "UndoList", 200, kNone, "workload", list_undos},
   Route{kGet, "/api/undos/{uid}", kAdmin, "restore.show", "One undo", "", "Undo", 200, kNone, "", show_undo},
-  Route{kPost, "/api/undos/{uid}/undo", kAdmin, "restore.undo", "Put back the data that was there before a restore", "RestoreOptions", "RestoreResult", 200, kUndo, "", apply_undo},
+  Route{kPost, "/api/undos/{uid}/undo", kAdmin, "restore.undo", "Put back the data that was there before a restore", "UndoOptions", "RestoreResult", 200, kUndo, "", apply_undo},
   Route{kPost, "/api/undos/{uid}/discard", kAdmin, "restore.discard", "Delete the data of an undo for good", "", "Done", 200, kDiscard, "", discard_undo},
 
   Route{kGet, "/api/operations", kAdmin, "operation.list", "Operations, newest first", "", "OperationList", 200, kNone, "workload limit", list_operations},

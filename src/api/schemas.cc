@@ -140,7 +140,8 @@ constexpr std::string_view kSchemas = R"json({
   "skipped", "repository_snapshot", "warnings"], "properties": {
   "id": {"$ref": "#/components/schemas/Text"}, "workload_id": {"$ref": "#/components/schemas/Text"},
   "workload": {"$ref": "#/components/schemas/Text"}, "operation": {"$ref": "#/components/schemas/Text"},
-  "state": {"enum": ["cut", "stored", "failed"]}, "reason": {"enum": ["manual", "pre_restore", "import"]},
+  "state": {"enum": ["cut", "stored", "failed"]}, 
+  "reason": {"enum": ["manual", "pre_restore", "import", "adopted"]},
   "consistency": {"$ref": "#/components/schemas/Text"},
   "labels": {"type": "object", "additionalProperties": {"type": "string"}},
   "hold_ms": {"type": "integer"}, "bytes": {"type": "integer"}, "files": {"type": "integer"},
@@ -149,14 +150,33 @@ constexpr std::string_view kSchemas = R"json({
   "bytes_changed": {"type": "integer"},
   "volumes": {"type": "array", "items": {"$ref": "#/components/schemas/SnapshotVolume"}},
   "skipped": {"type": "array", "items": {"$ref": "#/components/schemas/SkippedVolume"}},
-  "repository_snapshot": {"type": ["string", "null"]}, "data_generation": {"type": "integer"},
+  "repository_snapshot": {"type": ["string", "null"]},
+  "adopted_from": {"type": ["string", "null"],
+    "description": "the snapshot of another program that it was made of"},
+  "data_generation": {"type": "integer"},
   "release": {"type": ["string", "null"]}, "created_at": {"$ref": "#/components/schemas/Time"},
   "stored_at": {"$ref": "#/components/schemas/Time"}, "verified_at": {"$ref": "#/components/schemas/Time"},
   "warnings": {"$ref": "#/components/schemas/Texts"}}},
 "SnapshotList": {"type": "object", "required": ["snapshots"], "properties": {
   "snapshots": {"type": "array", "items": {"$ref": "#/components/schemas/Snapshot"}}}},
+"Mapping": {"type": "object", "required": ["path", "target"], "additionalProperties": false,
+  "properties": {
+  "path": {"type": "string", "description": "of a directory in the snapshot, absolute"},
+  "target": {"type": "string", "description": "of the declared volume that it is the content of"}}},
+"AdoptOptions": {"type": "object", "required": ["snapshot", "map"], "additionalProperties": false,
+  "properties": {
+  "snapshot": {"type": "string", "pattern": "^[0-9a-f]{8,64}$",
+    "description": "its id in the repository, or the first digits of it"},
+  "map": {"type": "array", "minItems": 1, "maxItems": 64,
+    "items": {"$ref": "#/components/schemas/Mapping"}}}},
+"UndoOptions": {"type": "object", "additionalProperties": false, "properties": {
+  "on_failure": {"enum": ["undo", "keep"]}, "also_stop": {"$ref": "#/components/schemas/Texts"},
+  "wait": {"type": "boolean"}}},
 "RestoreOptions": {"type": "object", "additionalProperties": false, "properties": {
   "on_failure": {"enum": ["undo", "keep"]}, "also_stop": {"$ref": "#/components/schemas/Texts"},
+  "only": {"type": "array", "minItems": 1, "maxItems": 64,
+    "items": {"$ref": "#/components/schemas/Text"},
+    "description": "targets of the volumes to restore; all without it"},
   "wait": {"type": "boolean"}}},
 "RestoreResult": {"type": "object", "required": ["status", "warnings"], "properties": {
   "status": {"enum": ["restored", "undone", "kept", "planned"]}, "started": {"type": "boolean"},

@@ -93,7 +93,7 @@ TEST_F(CatalogFile, TakesOneOfANewerMinorVersion) {
     ASSERT_TRUE(database.ok());
     ASSERT_TRUE(database
                     ->execute("ALTER TABLE workloads ADD COLUMN later TEXT NOT NULL DEFAULT 'x';"
-                              "PRAGMA user_version=2009")
+                              "PRAGMA user_version=3009")
                     .ok());
   }
   reopen();
@@ -104,8 +104,8 @@ TEST_F(CatalogFile, TakesOneOfANewerMinorVersion) {
   add(other);
 }
 
-// 1.0 knew no imported snapshots.
-TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImports) {
+// 1.0 knew neither imported nor adopted snapshots.
+TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImportsAndAdoptions) {
   SnapshotRow row;
   row.id = "snap_old";
   row.workload_id = "wl_any";
@@ -118,6 +118,7 @@ TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImports) {
     ASSERT_TRUE(database.ok());
     ASSERT_TRUE(database
                     ->execute("DROP TABLE registries; ALTER TABLE places DROP COLUMN content;"
+                              "ALTER TABLE snapshots DROP COLUMN adopted_from;"
                               "PRAGMA user_version=1000")
                     .ok());
   }
@@ -125,9 +126,18 @@ TEST_F(CatalogFile, TakesSnapshotsFromBeforeThereWereImports) {
   const auto old = catalog_->snapshots().find("snap_old");
   ASSERT_TRUE(old.ok() && old->has_value());
   EXPECT_EQ((*old)->consistency, "paused");
+  EXPECT_EQ((*old)->adopted_from, "");
   row.id = "snap_new";
   row.reason = SnapshotReason::kImport;
   EXPECT_TRUE(catalog_->snapshots().insert(row).ok());
+  row.id = "snap_other";
+  row.reason = SnapshotReason::kAdopted;
+  row.adopted_from = std::string(64, 'a');
+  EXPECT_TRUE(catalog_->snapshots().insert(row).ok());
+  const auto adopted = catalog_->snapshots().find("snap_other");
+  ASSERT_TRUE(adopted.ok() && adopted->has_value());
+  EXPECT_EQ((*adopted)->reason, SnapshotReason::kAdopted);
+  EXPECT_EQ((*adopted)->adopted_from, row.adopted_from);
 }
 
 sqlite::Schema next_schema(std::string migration) {
@@ -150,7 +160,7 @@ TEST_F(CatalogFile, IsCopiedBeforeAMigration) {
         database->get_integer("SELECT count(*) FROM workloads WHERE later = ''", {}).value_or(0),
         1);
   }
-  const std::string copy = "catalog.db.before-v3.0";
+  const std::string copy = "catalog.db.before-v4.0";
   const auto stat = data().stat(copy);
   ASSERT_TRUE(stat.ok());
   EXPECT_EQ(stat->mode, 0600U);
@@ -189,6 +199,7 @@ TEST_F(CatalogFile, OfTheFirstVersionBecomesOneOfThisVersion) {
     ASSERT_FALSE(fresh.empty());
     ASSERT_TRUE(database
                     ->execute("DROP TABLE registries; ALTER TABLE places DROP COLUMN content;"
+                              "ALTER TABLE snapshots DROP COLUMN adopted_from;"
                               "PRAGMA user_version=1000")
                     .ok());
     EXPECT_NE(columns(*database), fresh);
@@ -210,7 +221,7 @@ TEST_F(CatalogFile, IsUnchangedByAMigrationThatFails) {
   EXPECT_FALSE(Store::open(directory_, sealer(), broken).ok());
   // A copy that was cut off, and one of an earlier try, are no hindrance.
   ASSERT_TRUE(
-      data().publish_file("catalog.db.before-v3.0.unfinished", as_bytes("half"), 0600).ok());
+      data().publish_file("catalog.db.before-v4.0.unfinished", as_bytes("half"), 0600).ok());
   EXPECT_FALSE(Store::open(directory_, sealer(), broken).ok());
   reopen();
   EXPECT_EQ(catalog_->workloads().get("web").value_or({}), web());

@@ -96,7 +96,8 @@ CREATE TABLE snapshots (
   workload_name       TEXT NOT NULL,
   operation_id        TEXT NOT NULL,
   state               TEXT NOT NULL CHECK (state IN ('cut', 'stored', 'failed')),
-  reason              TEXT NOT NULL CHECK (reason IN ('manual', 'pre_restore', 'import')),
+  reason              TEXT NOT NULL
+    CHECK (reason IN ('manual', 'pre_restore', 'import', 'adopted')),
   consistency         TEXT NOT NULL,
   labels_json         TEXT NOT NULL,  -- record of text
   hold_ms             INTEGER NOT NULL,
@@ -111,6 +112,8 @@ CREATE TABLE snapshots (
   created_ms          INTEGER NOT NULL,
   stored_ms           INTEGER NOT NULL,
   verified_ms         INTEGER NOT NULL,
+  -- 64 hex characters: the repository's snapshot of another program that it was made from
+  adopted_from        TEXT NOT NULL DEFAULT '',
   CHECK (state <> 'stored' OR repository_snapshot <> '')
 ) STRICT;
 CREATE INDEX snapshots_by_workload ON snapshots (workload_id, created_ms);

@@ -15,7 +15,7 @@ namespace {
 constexpr std::string_view kSelect =
     "SELECT id, workload_id, workload_name, operation_id, state, reason, consistency, labels_json, "
     "hold_ms, repository_snapshot, bytes, files, volumes_json, skipped_json, warnings_json, "
-    "data_generation, release_id, created_ms, stored_ms, verified_ms FROM snapshots";
+    "data_generation, release_id, created_ms, stored_ms, verified_ms, adopted_from FROM snapshots";
 
 std::string to_json(const std::vector<SnapshotVolume>& volumes) {
   nlohmann::json list = nlohmann::json::array();
@@ -95,6 +95,7 @@ Result<SnapshotRow> decode(const sqlite::Statement& row) {
   snapshot.created_ms = row.integer(17);
   snapshot.stored_ms = row.integer(18);
   snapshot.verified_ms = row.integer(19);
+  snapshot.adopted_from = row.text(20);
   return snapshot;
 }
 
@@ -111,7 +112,9 @@ Status SnapshotTable::insert(const SnapshotRow& row) {
           "INSERT INTO snapshots (id, workload_id, workload_name, operation_id, state, reason, "
           "consistency, labels_json, hold_ms, repository_snapshot, bytes, files, volumes_json, "
           "skipped_json, warnings_json, data_generation, release_id, created_ms, stored_ms, "
-          "verified_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          "verified_ms, adopted_from) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+          "?, ?, ?, "
+          "?)",
           {row.id,
            row.workload_id,
            row.workload_name,
@@ -131,7 +134,8 @@ Status SnapshotTable::insert(const SnapshotRow& row) {
            row.release_id,
            row.created_ms != 0 ? row.created_ms : wall_ms(),
            row.stored_ms,
-           row.verified_ms}),
+           row.verified_ms,
+           row.adopted_from}),
       fmt::format("snapshot {}", row.id));
   return {};
 }
@@ -142,11 +146,13 @@ Status SnapshotTable::update(const SnapshotRow& row) {
       "UPDATE snapshots SET workload_id = ?, workload_name = ?, operation_id = ?, state = ?, "
       "reason = ?, consistency = ?, labels_json = ?, hold_ms = ?, repository_snapshot = ?, "
       "bytes = ?, files = ?, volumes_json = ?, skipped_json = ?, warnings_json = ?, "
-      "data_generation = ?, release_id = ?, stored_ms = ?, verified_ms = ? WHERE id = ?",
-      {row.workload_id, row.workload_name, row.operation_id, name_of(row.state),
-       name_of(row.reason), row.consistency, dump(row.labels), row.hold_ms, row.repository_snapshot,
-       row.bytes, row.files, to_json(row.volumes), to_json(row.skipped), dump(row.warnings),
-       row.data_generation, row.release_id, row.stored_ms, row.verified_ms, row.id});
+      "data_generation = ?, release_id = ?, stored_ms = ?, verified_ms = ?, adopted_from = ? WHERE "
+      "id = ?",
+      {row.workload_id,         row.workload_name,  row.operation_id,    name_of(row.state),
+       name_of(row.reason),     row.consistency,    dump(row.labels),    row.hold_ms,
+       row.repository_snapshot, row.bytes,          row.files,           to_json(row.volumes),
+       to_json(row.skipped),    dump(row.warnings), row.data_generation, row.release_id,
+       row.stored_ms,           row.verified_ms,    row.adopted_from,    row.id});
   if (!changed.ok()) return changed.error().with_context(fmt::format("snapshot {}", row.id));
   if (*changed == 0) return no_such_snapshot(row.id);
   return {};

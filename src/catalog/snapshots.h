@@ -58,6 +58,7 @@ struct SnapshotRow {
   std::int64_t created_ms = 0;   // of the cut; 0 becomes now at insert
   std::int64_t stored_ms = 0;    // 0: not stored
   std::int64_t verified_ms = 0;  // 0: never verified
+  std::string adopted_from;      // the repository's snapshot that another program made; or empty
   bool operator==(const SnapshotRow&) const = default;
 };
 

@@ -80,6 +80,8 @@ std::string_view name_of(SnapshotReason value) {
       return "pre_restore";
     case SnapshotReason::kImport:
       return "import";
+    case SnapshotReason::kAdopted:
+      return "adopted";
   }
   CHECK(false);
 }
@@ -170,8 +172,8 @@ Result<SnapshotState> parse_state(std::string_view name) {
 
 template <>
 Result<SnapshotReason> parse_state(std::string_view name) {
-  return find_by_name(
-      name, {SnapshotReason::kManual, SnapshotReason::kPreRestore, SnapshotReason::kImport});
+  return find_by_name(name, {SnapshotReason::kManual, SnapshotReason::kPreRestore,
+                             SnapshotReason::kImport, SnapshotReason::kAdopted});
 }
 
 template <>

@@ -40,7 +40,7 @@ enum class SnapshotState {
   kFailed,
 };
 
-enum class SnapshotReason { kManual, kPreRestore, kImport };
+enum class SnapshotReason { kManual, kPreRestore, kImport, kAdopted };
 
 enum class UndoState {
   kAvailable,

@@ -44,6 +44,7 @@ inline constexpr std::size_t kDepthMax = 4096;  // directories below each other:
 inline constexpr std::size_t kLinkTargetBytesMax = 4095;
 inline constexpr std::size_t kXattrsMax = 1024;  // of one entry
 inline constexpr std::uint64_t kFileBytesMax = std::uint64_t{1} << 62U;
+inline constexpr std::uint64_t kAdoptedBytesMax = std::uint64_t{1} << 56U;  // and entries
 
 // Locks, as restic does it.
 inline constexpr std::int64_t kLockWaitMs = 200;

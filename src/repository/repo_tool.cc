@@ -74,8 +74,12 @@ Status store(const Arguments& args, bool again) {
     parent_roots.push_back({static_cast<int>(i), volume_path(static_cast<int>(i))});
   }
   std::unique_ptr<ParentFiles> known;
-  SnapshotMeta meta{
-      .time = began, .hostname = "test", .username = "test", .tags = {"tool"}, .parent = {}};
+  SnapshotMeta meta{.time = began,
+                    .hostname = "test",
+                    .username = "test",
+                    .tags = {"tool"},
+                    .parent = {},
+                    .original = {}};
   if (again) {
     TRY_ASSIGN(const SnapshotInfo parent, repository->find_snapshot(args[1]));
     const Timespec trusted = nanoseconds_before(parent.meta.time, kTicksNs);

@@ -373,6 +373,7 @@ class Measurer {
       if (const auto known = known_.find(child); known != known_.end()) {
         add(level.size.bytes, known->second.bytes);
         add(level.size.entries, known->second.entries);
+        add(level.size.files, known->second.files);
         level.children.pop_back();
         continue;
       }
@@ -398,7 +399,11 @@ class Measurer {
     for (const Node& node : nodes) {
       add(level.size.entries, 1);
       if (node.type == NodeType::kFile) add(level.size.bytes, node.size);
-      if (node.type == NodeType::kDir) level.children.push_back(node.subtree);
+      if (node.type == NodeType::kDir) {
+        level.children.push_back(node.subtree);
+      } else {
+        add(level.size.files, 1);
+      }
     }
     levels.push_back(std::move(level));
     return {};
@@ -444,8 +449,14 @@ Result<StoredSize> measure(Repository& repository, const Id& snapshot, const std
   TRY_ASSIGN(const SnapshotInfo info, repository.snapshot(snapshot));
   BlobReader reader(repository);
   TRY_ASSIGN(const Node root, find_node(reader, info.tree, path));
-  if (root.type != NodeType::kDir) return StoredSize{.bytes = root.size, .entries = 1};
-  TRY_ASSIGN(StoredSize size, Measurer(repository).measure(root.subtree));
+  if (root.type != NodeType::kDir) {
+    return StoredSize{.bytes = root.size, .entries = 1, .files = 1};
+  }
+  return measure_tree(repository, root.subtree);
+}
+
+Result<StoredSize> measure_tree(Repository& repository, const Id& tree) {
+  TRY_ASSIGN(StoredSize size, Measurer(repository).measure(tree));
   if (size.entries != UINT64_MAX) ++size.entries;
   return size;
 }

@@ -42,8 +42,12 @@ Result<RestoreStats> restore(Repository& repository,
 struct StoredSize {
   std::uint64_t bytes = 0;
   std::uint64_t entries = 0;
+  std::uint64_t files = 0;  // of these all but directories
 };
+// At UINT64_MAX where a tree says more than that.
 Result<StoredSize> measure(Repository& repository, const Id& snapshot, const std::string& path);
+// The same of a directory that is in the index; it counts itself.
+Result<StoredSize> measure_tree(Repository& repository, const Id& tree);
 
 // A small file of a snapshot. kNotFound; kInvalid where it is larger than max_bytes or no file.
 Result<std::string> read_file(Repository& repository,

@@ -53,6 +53,7 @@ std::string encode_snapshot(const SnapshotInfo& snapshot) {
     out += ",\"tags\":";
     append_strings(out, meta.tags);
   }
+  if (meta.original) out += ",\"original\":\"" + meta.original->hex() + "\"";
   out += ",\"program_version\":";
   append_json_string(out, kProgramVersion);
   out += '}';
@@ -74,6 +75,8 @@ Result<SnapshotInfo> parse_snapshot(const Id& id, std::string_view json) {
       has_time = true;
     } else if (key == "parent") {
       if (!reader.take_null()) out.meta.parent = read_id(reader);
+    } else if (key == "original") {
+      if (!reader.take_null()) out.meta.original = read_id(reader);
     } else if (key == "tree") {
       out.tree = read_id(reader);
       has_tree = true;

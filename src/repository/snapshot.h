@@ -22,6 +22,7 @@ struct SnapshotMeta {
   std::string username;
   std::vector<std::string> tags;  // without commas, as restic wants
   std::optional<Id> parent;
+  std::optional<Id> original;  // the snapshot that this one was made from
 };
 
 struct SnapshotInfo {

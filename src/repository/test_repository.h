@@ -64,9 +64,12 @@ class RepositoryTest : public ::testing::Test {
   Result<Id> snapshot_source(KnownFiles* known = nullptr) {
     TRY_ASSIGN(PendingSnapshot pending, archive_source(known));
     added_ = pending.result.blobs_added;
-    return repository_->commit(
-        std::move(pending),
-        {.time = wall_now(), .hostname = "test", .username = "", .tags = {}, .parent = {}});
+    return repository_->commit(std::move(pending), {.time = wall_now(),
+                                                    .hostname = "test",
+                                                    .username = "",
+                                                    .tags = {},
+                                                    .parent = {},
+                                                    .original = {}});
   }
   // Into a new directory, whose name is target().
   Status restore_path(const Id& snapshot, const std::string& path = volume_path(0)) {

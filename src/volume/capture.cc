@@ -16,8 +16,8 @@
 #include "volume/hold.h"
 #include "volume/journal.h"
 #include "volume/known_facts.h"
-#include "volume/manifest.h"
 #include "volume/moved_tree.h"
+#include "volume/snapshot_row.h"
 
 namespace cairn::volume {
 
@@ -34,97 +34,41 @@ constexpr int kAttemptsMax = 3;
 constexpr std::uint64_t kCutBytesPerMs = std::uint64_t{500} << 10U;
 constexpr std::int64_t kCutFileUs = 150;
 
-Result<std::string> make_manifest(Core& core,
-                                  const std::vector<CaptureRoot>& roots,
-                                  const catalog::SnapshotRow& row) {
-  nlohmann::json manifest{{"version", kManifestVersion},
-                          {"snapshot", row.id},
-                          {"consistency", row.consistency},
-                          {"created_at", to_iso_ms(row.created_ms)},
-                          {"data_generation", row.data_generation},
-                          {"volumes", nlohmann::json::array()}};
-  nlohmann::json about{{"id", row.workload_id}, {"name", row.workload_name}};
-  TRY_ASSIGN(const std::optional<catalog::Workload> workload,
-             core.catalog.workloads().find(row.workload_id));
-  if (workload) {
-    about["kind"] = workload->kind;
-    about["config"] = nlohmann::json::parse(workload->config_json, nullptr, false);
-    about["public_faces"] = nlohmann::json::parse(workload->faces_json, nullptr, false);
-    // Sealed, so that a repository never holds a secret in the clear, whoever reads it.
-    const std::string env = nlohmann::json(workload->env).dump();
-    about["env_sealed"] = to_base64(core.catalog.sealer().seal(env, "manifest/" + row.id));
-  }
-  manifest["workload"] = std::move(about);
+// What is captured, in the row: sizes come with describe().
+void name_volumes(const std::vector<CaptureRoot>& roots, catalog::SnapshotRow& row) {
+  row.volumes.clear();
   for (const CaptureRoot& root : roots) {
-    manifest["volumes"].push_back({{"index", root.index},
-                                   {"target", root.volume.target},
-                                   {"scope", scope_name(root.volume.scope)},
-                                   {"source", root.volume.source}});
+    row.volumes.push_back({.index = root.index,
+                           .target = root.volume.target,
+                           .scope = std::string(scope_name(root.volume.scope)),
+                           .source = root.volume.source});
   }
-  return manifest.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-// Fills in the row's volumes, sizes and warnings.
-void describe(const std::vector<CaptureRoot>& roots,
-              const repository::ArchiveResult& result,
-              catalog::SnapshotRow& row) {
-  row.volumes.clear();
+// Fills in sizes and warnings of the row's volumes.
+void describe(const repository::ArchiveResult& result, catalog::SnapshotRow& row) {
   row.bytes = row.files = 0;
-  for (const CaptureRoot& root : roots) {
-    catalog::SnapshotVolume volume{.index = root.index,
-                                   .target = root.volume.target,
-                                   .scope = std::string(scope_name(root.volume.scope)),
-                                   .source = root.volume.source};
+  for (catalog::SnapshotVolume& volume : row.volumes) {
     for (const repository::RootStats& stats : result.roots) {
-      if (stats.index != root.index) continue;
+      if (stats.index != volume.index) continue;
       volume.bytes = stats.bytes;
       volume.files = stats.files;
       volume.walked = stats.walked;
       volume.changed_files = stats.changed_files;
       volume.changed_bytes = stats.changed_bytes;
       if (stats.sockets_skipped != 0) {
-        row.warnings.push_back(root.volume.target + ": " + std::to_string(stats.sockets_skipped) +
+        row.warnings.push_back(volume.target + ": " + std::to_string(stats.sockets_skipped) +
                                " sockets were skipped");
       }
       for (const std::string& mount : stats.mounts_skipped) {
-        row.skipped.push_back({root.volume.target + "/" + mount, volume.scope, "mount_beneath",
+        row.skipped.push_back({volume.target + "/" + mount, volume.scope, "mount_beneath",
                                "another file system is mounted here"});
       }
       row.warnings.insert(row.warnings.end(), stats.warnings.begin(), stats.warnings.end());
     }
     row.bytes += volume.bytes;
     row.files += volume.files;
-    row.volumes.push_back(std::move(volume));
   }
-}
-
-// The row in state cut: the snapshot's id exists from here on.
-Status insert_cut_row(Core& core, catalog::SnapshotRow& row) {
-  row.state = os::seeded(os::Bug::kEarlySnapshotRow) ? catalog::SnapshotState::kStored
-                                                     : catalog::SnapshotState::kCut;
-  return core.catalog.snapshots().insert(row);
-}
-
-// packs, index, snapshot durable -> the row says stored. On failure there is no row.
-Status commit_row(Core& core,
-                  Result<repository::PendingSnapshot> pending,
-                  catalog::SnapshotRow& row) {
-  repository::SnapshotMeta meta;
-  meta.time = {row.created_ms / 1000, static_cast<std::uint32_t>(row.created_ms % 1000 * 1000000)};
-  meta.hostname = row.workload_name;
-  meta.username = "cairn";
-  meta.tags = {row.id, row.workload_id, "reason:" + std::string(catalog::name_of(row.reason))};
-  auto stored = pending.ok() ? core.repository.commit(std::move(*pending), meta)
-                             : Result<repository::Id>(pending.error());
-  if (!stored.ok()) {
-    const Status removed = core.catalog.snapshots().remove(row.id);
-    if (!removed.ok()) log::warn("remove row {}: {}", row.id, removed.error().message());
-    return stored.error().with_context("store the snapshot");
-  }
-  row.repository_snapshot = stored->hex();
-  row.state = catalog::SnapshotState::kStored;
-  row.stored_ms = wall_ms();
-  return core.catalog.snapshots().update(row);
 }
 
 Error nothing_to_capture(const catalog::Workload& workload, const CapturePlan& plan) {
@@ -321,13 +265,14 @@ Result<bool> Capture::freeze(const catalog::Workload& before) {
 }
 
 Status Capture::store() {
+  name_volumes(plan_.roots, row_);
   TRY(insert_cut_row(core_, row_));
-  auto manifest = make_manifest(core_, plan_.roots, row_);
+  auto manifest = make_manifest(core_, row_);
   Result<repository::PendingSnapshot> pending =
       manifest.ok() ? session_->store(*manifest)
                     : Result<repository::PendingSnapshot>(manifest.error());
-  if (pending.ok()) describe(plan_.roots, pending->result, row_);
-  TRY(commit_row(core_, std::move(pending), row_));
+  if (pending.ok()) describe(pending->result, row_);
+  TRY(commit_row(core_, std::move(pending), meta_of(row_), row_));
   save_facts(core_, *facts_dir_, row_.workload_id, plan_.roots, session_->take_facts());
   return {};
 }
@@ -423,13 +368,14 @@ Status store_capture(Core& core,
                      catalog::SnapshotRow& row,
                      catalog::OperationContext& context) {
   row.created_ms = wall_ms();
-  TRY_ASSIGN(const std::string manifest, make_manifest(core, roots, row));
+  name_volumes(roots, row);
+  TRY_ASSIGN(const std::string manifest, make_manifest(core, row));
   TRY_ASSIGN(repository::PendingSnapshot pending,
              repository::archive(core.repository, manifest, archive_roots(roots), nullptr, context,
                                  context.stop_token()));
-  describe(roots, pending.result, row);
+  describe(pending.result, row);
   TRY(insert_cut_row(core, row));
-  return commit_row(core, std::move(pending), row);
+  return commit_row(core, std::move(pending), meta_of(row), row);
 }
 
 }  // namespace cairn::volume

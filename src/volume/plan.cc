@@ -40,6 +40,9 @@ class Planner {
   Status check_mounts(const ResolvedVolume& volume, const std::string& path, bool root_is_mount);
   Status check_space();
   Status check_start();
+  // The volumes that the plan does not exchange: these of the caller's, and of the current config
+  // what it did not plan.
+  void leave_alone(const std::set<std::string>& planned, std::set<std::string> others);
 
   FullPlan plan;
 
@@ -303,6 +306,38 @@ Status Planner::check_start() {
   return {};
 }
 
+void Planner::leave_alone(const std::set<std::string>& planned, std::set<std::string> others) {
+  for (const DeclaredVolume& one : declared_) {
+    if (!planned.contains(one.target)) others.insert(one.target);
+  }
+  plan.shown.untouched.assign(others.begin(), others.end());
+}
+
+// The chosen volumes of the snapshot, all where none is named; a reason for each that it lacks.
+std::vector<catalog::SnapshotVolume> choose(const catalog::SnapshotRow& snapshot,
+                                            const std::vector<std::string>& only,
+                                            Planner& planner) {
+  if (only.empty()) return snapshot.volumes;
+  std::string has;
+  for (const catalog::SnapshotVolume& one : snapshot.volumes) {
+    has += (has.empty() ? "" : ", ") + printable(one.target);
+  }
+  const std::set<std::string> wanted(only.begin(), only.end());
+  std::vector<catalog::SnapshotVolume> chosen;
+  for (const std::string& target : wanted) {
+    const auto found =
+        std::ranges::find(snapshot.volumes, target, &catalog::SnapshotVolume::target);
+    if (found == snapshot.volumes.end()) {
+      planner.refuse(target, "not_in_snapshot",
+                     "the snapshot has no volume " + printable(target) + "; it has " +
+                         (has.empty() ? "none" : has));
+      continue;
+    }
+    chosen.push_back(*found);
+  }
+  return chosen;
+}
+
 PlannedVolume shown_of(const ResolvedVolume& volume, int index) {
   PlannedVolume out;
   out.index = index;
@@ -322,9 +357,12 @@ Result<FullPlan> make_restore_plan(Core& core,
   TRY(planner.gather());
   planner.plan.shown.snapshot_id = snapshot.id;
   TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot.repository_snapshot));
-  std::set<std::string> in_snapshot;
-  for (const catalog::SnapshotVolume& stored : snapshot.volumes) {
-    in_snapshot.insert(stored.target);
+  std::set<std::string> chosen;
+  std::set<std::string> left_out;
+  for (const catalog::SnapshotVolume& stored : snapshot.volumes) left_out.insert(stored.target);
+  for (const catalog::SnapshotVolume& stored : choose(snapshot, options.only, planner)) {
+    chosen.insert(stored.target);
+    left_out.erase(stored.target);
     ResolvedVolume* volume = planner.find_volume(stored.target);
     if (volume == nullptr) continue;
     TRY_ASSIGN(const repository::StoredSize size,
@@ -345,10 +383,7 @@ Result<FullPlan> make_restore_plan(Core& core,
   if (snapshot.volumes.empty()) {
     planner.refuse("", "empty_snapshot", "the snapshot holds no volume");
   }
-  TRY_ASSIGN(const std::vector<DeclaredVolume> declared, declared_volumes(core, workload));
-  for (const DeclaredVolume& one : declared) {
-    if (!in_snapshot.contains(one.target)) planner.plan.shown.untouched.push_back(one.target);
-  }
+  planner.leave_alone(chosen, std::move(left_out));
   TRY(planner.check_space());
   TRY(planner.check_start());
   return std::move(planner.plan);
@@ -362,7 +397,9 @@ Result<FullPlan> make_undo_plan(Core& core,
   TRY(planner.gather());
   const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
   TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
+  std::set<std::string> exchanged;
   for (const TreePair& kept : pairs) {
+    exchanged.insert(kept.volume.target);
     ResolvedVolume* volume = planner.find_volume(kept.volume.target);
     if (volume == nullptr) continue;
     PlannedVolume planned = shown_of(*volume, kept.index);
@@ -389,6 +426,7 @@ Result<FullPlan> make_undo_plan(Core& core,
     planner.plan.pairs.push_back(std::move(pair));
     planner.plan.shown.volumes.push_back(std::move(planned));
   }
+  planner.leave_alone(exchanged, {});
   TRY(planner.check_space());
   TRY(planner.check_start());
   return std::move(planner.plan);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "repository/checker.h"
+#include "volume/adopt.h"
 #include "volume/archive_export.h"
 #include "volume/archive_import.h"
 #include "volume/capture.h"
@@ -133,6 +134,21 @@ Result<catalog::SnapshotRow> Service::import_archive(const std::string& workload
   Core& core = state_->core;
   TRY_ASSIGN(const catalog::Workload workload, core.catalog.workloads().get(workload_id));
   return run_import(core, workload, archive, options, context);
+}
+
+Result<catalog::SnapshotRow> Service::adopt_snapshot(const std::string& workload_id,
+                                                     const AdoptOptions& options,
+                                                     catalog::OperationContext& context) {
+  Core& core = state_->core;
+  TRY_ASSIGN(const catalog::Workload workload, core.catalog.workloads().get(workload_id));
+  return run_adoption(core, workload, options, context);
+}
+
+Result<AdoptForecast> Service::forecast_adoption(const std::string& workload_id,
+                                                 const AdoptOptions& options,
+                                                 const std::stop_token& stop) {
+  TRY_ASSIGN(const catalog::Workload workload, state_->core.catalog.workloads().get(workload_id));
+  return volume::forecast_adoption(state_->core, workload, options, stop);
 }
 
 Result<RestorePlan> Service::plan_restore(const std::string& workload_id,

@@ -71,6 +71,34 @@ struct RestoreOptions {
   OnFailure on_failure = OnFailure::kUndo;
   OnBusy on_busy = OnBusy::kRefuse;
   std::vector<std::string> also_stop;  // containers of others that are stopped for the exchange
+  std::vector<std::string> only;       // targets of the snapshot's volumes; all where it is empty
+};
+
+// Which directory of a snapshot that another program made is the content of which volume.
+struct AdoptMapping {
+  std::string path;    // absolute, within that snapshot
+  std::string target;  // of a declared volume
+};
+struct AdoptOptions {
+  std::string snapshot;  // its id in the repository, or the first digits of it
+  std::vector<AdoptMapping> map;
+};
+
+// What an adoption would make, for --dry-run. Sizes in bytes.
+struct AdoptedVolume {
+  int index = 0;
+  std::string target;
+  std::string scope;
+  std::string source;
+  std::string path;
+  std::uint64_t bytes = 0;
+  std::uint64_t files = 0;
+};
+struct AdoptForecast {
+  std::string adopted_from;     // 64 hex digits
+  std::int64_t created_ms = 0;  // when that was made
+  std::vector<AdoptedVolume> volumes;
+  std::vector<std::string> warnings;
 };
 
 // What a restore would do, for --dry-run, ?dryRun=1 and the dialog. Sizes in bytes.
@@ -98,7 +126,7 @@ struct RestorePlan {
   std::string workload_id;
   std::string snapshot_id;
   std::vector<PlannedVolume> volumes;
-  std::vector<std::string> untouched;  // targets that the snapshot lacks
+  std::vector<std::string> untouched;  // targets that the snapshot lacks or that were not chosen
   std::vector<std::string> readers;    // read-only mounts of others, listed only
   std::vector<std::string> stops;      // container names that will be stopped
   std::vector<Reason> reasons;         // not empty: refused
@@ -173,6 +201,17 @@ class Service {
                                               const os::Fd& archive,
                                               const ImportOptions& options,
                                               catalog::OperationContext& context);
+
+  // --- snapshots of other programs -------------------------------------------------------------
+  // Makes a snapshot of the workload, which is not touched, out of one that another program wrote
+  // into the repository (volume/adopt.h).
+  Result<catalog::SnapshotRow> adopt_snapshot(const std::string& workload_id,
+                                              const AdoptOptions& options,
+                                              catalog::OperationContext& context);
+  // What that would make now; changes nothing. Refusals are errors, as of adopt_snapshot().
+  Result<AdoptForecast> forecast_adoption(const std::string& workload_id,
+                                          const AdoptOptions& options,
+                                          const std::stop_token& stop);
 
   // --- restore and undo ------------------------------------------------------------------------
   // Pure: reads, changes nothing. Refusals are in the plan, not an error.

@@ -77,6 +77,7 @@ def check_snapshots(world, expected):
     assert not missing, f"snapshots are gone: {missing}"
     for ident, row in rows.items():
         assert row["state"] == "stored", f"snapshot {ident} is {row['state']}"
+        assert json.loads(row["volumes_json"]), f"snapshot {ident} names no volume, so nothing can be restored from it"
         answer = world.cairn.http("POST", f"/api/workloads/{row['workload_id']}/snapshots/{ident}/verify", body={})
         if answer.status == 404 and not world.catalog("SELECT id FROM workloads WHERE id = ?", row["workload_id"]):
             continue  # its workload was removed; fsck held it against the repository

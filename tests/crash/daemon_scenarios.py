@@ -245,6 +245,28 @@ class Restore(Operation):
         assert len(undos) == (1 if mark == self.new else 0), f"{mark} is live with undos {undos}"
 
 
+class RestoreOnly(Restore):
+    """One of two volumes: the other is in no journal, no undo, and never moves."""
+    marks = ("second", "half")
+    new = "half"
+    options = ("--only", "/data")
+
+    def prepare(self):
+        state = super().prepare()
+        trees = self.world.trees
+        trees["half"] = [trees["good"][0], trees["second"][1]]
+        self.alone = os.stat(self.world.places[1]).st_ino
+        return state
+
+    def recovered(self, state):
+        super().recovered(state)
+        assert os.stat(self.world.places[1]).st_ino == self.alone, "the volume that was left out was exchanged"
+
+    def promised(self, answer, mark):
+        super().promised(answer, mark)
+        assert answer["untouched"] == ["/more"], f"{answer}"
+
+
 class RestoreUnhealthy(Restore):
     """The restored data keeps the workload from running: the old data comes back."""
     marks = ("second",)
@@ -484,6 +506,27 @@ class RemoveSnapshot(Operation):
         assert not rows, "the snapshot was answered as removed and is there"
 
 
+class Adopt(Operation):
+    """A snapshot that restic made becomes the workload's: wholly or not at all, and restic's stays."""
+
+    def act(self):
+        return self.cli("snapshot", "adopt", NAME, self.world.foreign, "--map", f"{self.world.foreign_path}=/data")
+
+    def promised(self, answer, _mark):
+        rows = self.world.catalog("SELECT state FROM snapshots WHERE id = ?", answer["id"])
+        assert rows and rows[0]["state"] == "stored", f"snapshot {answer['id']} was promised: {rows}"
+
+    def recovered(self, state):
+        super().recovered(state)
+        rows = self.world.catalog("SELECT * FROM snapshots")
+        named = {row["repository_snapshot"] for row in rows}
+        there = set(os.listdir(self.world.data / "repo" / "snapshots"))
+        assert there == named | {self.world.foreign}, f"of {named} and restic's own there are {there}"
+        for row in rows:
+            if row["reason"] == "adopted":
+                assert row["adopted_from"] == self.world.foreign and row["files"] > 0, f"{row}"
+
+
 class FirstDeploy(Operation):
     def before(self):
         self.world.cairn.apply(self.world.document("fresh"))
@@ -589,6 +632,6 @@ def add_directory(tar, name):
 
 
 OPERATIONS = {scenario.__name__: scenario for scenario in (
-    Capture, CaptureStopped, CaptureHooks, Import, Restore, RestoreUnhealthy, RestoreKeep, AlsoStop, RestoreNamed,
-    UndoNamed, RestoreMounted, UndoMounted, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy, RedeployOverlap, RedeployFailing,
-    RemoveWorkload, Stop, Start)}
+    Capture, CaptureStopped, CaptureHooks, Adopt, Import, Restore, RestoreOnly, RestoreUnhealthy, RestoreKeep, AlsoStop,
+    RestoreNamed, UndoNamed, RestoreMounted, UndoMounted, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy,
+    RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start)}

@@ -47,6 +47,8 @@ class World:
         self.cairn = Cairnd(self.engine, base=self.base, data=self.data, check=False)
         self.trees = {}      # "second" (live at first), "good", "bad": [tree of /data, tree of /more]
         self.snapshots = {}  # "good", "bad": id
+        self.foreign = ""    # the repository's id of a snapshot that restic made of /data as it is in "good"
+        self.foreign_path = ""
         self.places = []     # where the volumes are
         self.workload = ""   # id
         self.container = ""  # id at first
@@ -89,6 +91,9 @@ class World:
             if mark == "bad":
                 (self.places[0] / "bad").write_text("the workload does not run on this")
             self.trees[mark] = self.read()
+            if mark == "good":
+                self.foreign = self._back_up(self.places[0], cairn.ok("repo", "key", "export"))
+                self.foreign_path = str(self.places[0])
             if mark != "second":
                 self.snapshots[mark] = cairn.ok("snapshot", "create", NAME)["id"]
             (self.places[0] / "bad").unlink(missing_ok=True)
@@ -98,6 +103,15 @@ class World:
         assert cairn.stop() == 0
         cheapen(kit["repository"], kit["password"])
         self._save()
+
+    def _back_up(self, path, kit):
+        """By restic, into Cairn's repository: the new snapshot's id."""
+        env = {**os.environ, "RESTIC_PASSWORD": kit["password"], "RESTIC_REPOSITORY": kit["repository"]}
+        argv = ["restic", "--no-cache", "backup", "--quiet", str(path)]
+        before = set(os.listdir(self.data / "repo" / "snapshots"))
+        subprocess.run(argv, env=env, check=True, capture_output=True)
+        made, = set(os.listdir(self.data / "repo" / "snapshots")) - before
+        return made
 
     def _engine_parts(self):
         return [path for path in self.engine.data_root.iterdir() if path.name not in KEPT_BY_ENGINE]

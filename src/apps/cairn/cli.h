@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 
 #include "apps/cairn/api_client.h"
@@ -59,12 +60,21 @@ Exit follow(const Cli& cli,
 bool confirmed(const Cli& cli, bool yes, const std::string& question, const std::string& word);
 Exit not_confirmed(const Cli& cli, const std::string& word);
 
+// "PATH=TARGET" as --map takes it: at the last "=" before a slash, since a path may have one in it.
+struct Mapping {
+  std::string path;
+  std::string target;
+  bool operator==(const Mapping&) const = default;
+};
+std::optional<Mapping> parse_mapping(const std::string& text);
+
 // The commands, by noun.
 void add_workload(CLI::App& app, Cli& cli);
 void add_volume(CLI::App& app, Cli& cli);
 void add_registry(CLI::App& app, Cli& cli);
 void add_snapshot(CLI::App& app, Cli& cli);
 void add_archives(CLI::App& noun, Cli& cli);  // verbs of snapshot
+void add_adopt(CLI::App& noun, Cli& cli);     // a verb of snapshot
 void add_restore(CLI::App& app, Cli& cli);
 void add_repo(CLI::App& app, Cli& cli);
 void add_operation(CLI::App& app, Cli& cli);

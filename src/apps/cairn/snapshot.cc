@@ -54,6 +54,7 @@ std::string render_snapshot(const json& snapshot) {
       {"snapshot", cell(snapshot, "id")},
       {"workload", cell(snapshot, "workload")},
       {"state", cell(snapshot, "state")},
+      {"reason", cell(snapshot, "reason")},
       {"consistency", cell(snapshot, "consistency")},
       {"held for", human_ms(snapshot.value("hold_ms", std::int64_t{0})) + ", " +
                        cell(snapshot, "files_walked") + " entries looked at, " +
@@ -63,6 +64,9 @@ std::string render_snapshot(const json& snapshot) {
       {"created", cell(snapshot, "created_at")},
       {"verified", cell(snapshot, "verified_at")},
       {"in repository", cell(snapshot, "repository_snapshot")}};
+  if (cell(snapshot, "adopted_from") != "-") {
+    rows.emplace_back("adopted from", cell(snapshot, "adopted_from"));
+  }
   for (const json& volume : snapshot.value("volumes", json::array())) {
     rows.emplace_back("volume " + cell(volume, "index"), cell(volume, "target") + "  " +
                                                              bytes_cell(volume, "bytes") + " in " +
@@ -176,12 +180,15 @@ struct RestoreOptions {
   std::string id;
   std::string on_failure = "undo";
   std::vector<std::string> also_stop;
+  std::vector<std::string> only;
   bool dry_run = false;
   bool yes = false;
   bool wait = false;
 
   [[nodiscard]] json body() const {
-    return {{"on_failure", on_failure}, {"also_stop", also_stop}, {"wait", wait}};
+    json out{{"on_failure", on_failure}, {"also_stop", also_stop}, {"wait", wait}};
+    if (!only.empty()) out["only"] = only;
+    return out;
   }
 };
 
@@ -333,6 +340,9 @@ void add_restore_verb(CLI::App& noun, Cli& cli) {
   verb->add_option("workload", options->workload, "name or id")->required();
   verb->add_option("snapshot", options->id, "snapshot id")->required();
   verb->add_flag("--dry-run", options->dry_run, "only say what would happen");
+  verb->add_option("--only", options->only,
+                   "target of a volume to restore, the others are left alone; may be repeated")
+      ->allow_extra_args(false);
   add_restore_options(verb, options);
   verb->callback(
       [&cli, options] { cli.action = [options](const Cli& c) { return restore(c, *options); }; });
@@ -385,6 +395,7 @@ void add_snapshot(CLI::App& app, Cli& cli) {
 
   add_restore_verb(*noun, cli);
   add_archives(*noun, cli);
+  add_adopt(*noun, cli);
 }
 
 void add_restore(CLI::App& app, Cli& cli) {
