@@ -41,7 +41,7 @@ Result<Consistency> parse_consistency(std::string_view text) {
 }
 
 struct Service::State {
-  State(ServiceParts parts, std::string data_dir, Lifecycle& lifecycle)
+  State(const ServiceParts& parts, std::string data_dir, Lifecycle& lifecycle)
       : core{parts.catalog, parts.operations, parts.engine,        parts.repository,
              parts.locks,   lifecycle,        std::move(data_dir), parts.engine_socket_path},
         recovery(core) {}
@@ -50,7 +50,7 @@ struct Service::State {
   Recovery recovery;
 };
 
-Service::Service(ServiceParts parts, std::string data_dir, Lifecycle& lifecycle)
+Service::Service(const ServiceParts& parts, std::string data_dir, Lifecycle& lifecycle)
     : state_(std::make_unique<State>(parts, std::move(data_dir), lifecycle)) {}
 
 Service::~Service() = default;

@@ -167,7 +167,7 @@ struct ServiceParts {
 class Service {
  public:
   // data_dir is DATA; the journal lives in DATA/journal, which must exist.
-  Service(ServiceParts parts, std::string data_dir, Lifecycle& lifecycle);
+  Service(const ServiceParts& parts, std::string data_dir, Lifecycle& lifecycle);
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
   ~Service();

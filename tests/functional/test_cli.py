@@ -306,7 +306,7 @@ def test_completion_scripts_name_every_command(shell):
         assert word in script
     if shell == "bash":
         check = ("source /dev/stdin; COMP_WORDS=(cairn snapshot re); COMP_CWORD=2; _cairn; echo ${COMPREPLY[@]}; "
-                 "COMP_WORDS=(cairn snapshot restore --on); COMP_CWORD=3; _cairn; echo ${COMPREPLY[@]}")
+                 "COMP_WORDS=(cairn snapshot restore --on-); COMP_CWORD=3; _cairn; echo ${COMPREPLY[@]}")
         done = subprocess.run(["bash", "-c", check], input=script, capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["restore", "--on-failure"]
     elif shutil.which(shell):
