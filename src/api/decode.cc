@@ -1,5 +1,7 @@
 #include "api/decode.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -132,18 +134,21 @@ std::vector<std::map<std::string, std::string>> Body::records(
       continue;
     }
     for (const std::string& member : members) {
+      const auto wrong = [&](const char* sentence) {
+        fault(fmt::format("{}.{}", place, member), sentence);
+      };
       const auto found = item.find(member);
       if (found == item.end()) {
-        fault(place + "." + member, "is missing");
+        wrong("is missing");
       } else if (!found->is_string()) {
-        fault(place + "." + member, "must be a text");
+        wrong("must be a text");
       } else {
         record[member] = found->get<std::string>();
       }
     }
     for (const auto& [key, unused] : item.items()) {
       if (std::ranges::find(members, key) != members.end()) continue;
-      faults_.push_back({.target = place + "." + printable(key),
+      faults_.push_back({.target = fmt::format("{}.{}", place, printable(key)),
                          .code = "unknown_field",
                          .detail = "is not known"});
     }

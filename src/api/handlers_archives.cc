@@ -1,4 +1,6 @@
 // Snapshots as archives: out as a stream, in by a spooled body and an operation.
+#include <fmt/format.h>
+
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -52,7 +54,7 @@ Status parse_words(const Request& request,
     if (known == words.end()) {
       std::string list;
       for (const auto& [key, flag] : words) list += (list.empty() ? "" : ", ") + key;
-      return Error(Code::kInvalid, "query parameter " + name + " takes " + list);
+      return Error(Code::kInvalid, fmt::format("query parameter {} takes {}", name, list));
     }
     *known->second = true;
   }

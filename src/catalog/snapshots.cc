@@ -47,6 +47,7 @@ std::string to_json(const std::vector<SkippedVolume>& skipped) {
 Result<std::vector<SnapshotVolume>> parse_volumes(const std::string& text) {
   TRY_ASSIGN(const auto records, parse_record_list(text, "volumes of a snapshot"));
   std::vector<SnapshotVolume> volumes;
+  volumes.reserve(records.size());
   for (const nlohmann::json& record : records) {
     volumes.push_back({.index = static_cast<int>(field_integer(record, "index")),
                        .target = field_text(record, "target"),
@@ -64,6 +65,7 @@ Result<std::vector<SnapshotVolume>> parse_volumes(const std::string& text) {
 Result<std::vector<SkippedVolume>> parse_skipped(const std::string& text) {
   TRY_ASSIGN(const auto records, parse_record_list(text, "skipped volumes of a snapshot"));
   std::vector<SkippedVolume> skipped;
+  skipped.reserve(records.size());
   for (const nlohmann::json& record : records) {
     skipped.push_back({.target = field_text(record, "target"),
                        .scope = field_text(record, "scope"),

@@ -40,6 +40,7 @@ TEST(CheckMappings, TakesEachTargetOnce) {
 TEST(CheckMappings, WantsOneAndNotMoreThanThereMayBeVolumes) {
   EXPECT_EQ(faults({}), Faults{"map invalid"});
   std::vector<AdoptMapping> many;
+  many.reserve(kVolumesMax + 1);
   for (std::size_t i = 0; i < kVolumesMax; ++i) many.push_back({"/a", "/v" + std::to_string(i)});
   EXPECT_EQ(faults(many), Faults());
   many.push_back({"/a", "/one-more"});

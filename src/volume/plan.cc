@@ -166,7 +166,9 @@ Status Planner::check_mounts(const ResolvedVolume& volume,
         break;
       case MountUse::kParentWrites:
         refuse(volume.target, "mounted_by_others",
-               words + (name.empty() ? "" : "; --also-stop " + name + " stops it for the restore"));
+               name.empty()
+                   ? words
+                   : fmt::format("{}; --also-stop {} stops it for the restore", words, name));
         break;
       case MountUse::kParentReads:
         plan.shown.readers.push_back(volume.target + ": " + words);
@@ -299,7 +301,7 @@ Status Planner::check_space() {
 
 Status Planner::check_start() {
   if (!plan.should_run) return {};
-  const Status can = core_.lifecycle.can_start(workload_.id);
+  Status can = core_.lifecycle.can_start(workload_.id);
   if (can.ok()) return {};
   if (can.error().code() != Code::kRefused) return can;
   refuse("", "cannot_start", can.error().message());

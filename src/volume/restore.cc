@@ -282,7 +282,7 @@ Status store_replaced(Core& core,
   // Gone or ended meanwhile: nothing is left to store.
   if (!undo || undo->state != catalog::UndoState::kAvailable) return transaction.finish();
   if (undo->pre_restore_snapshot.empty()) {
-    const Status stored = store_trees(core, plan, *undo, context);
+    Status stored = store_trees(core, plan, *undo, context);
     if (!stored.ok()) {
       // Somebody needs the trees, or the daemon ends: the journal still asks for it.
       if (context.stop_token().stop_requested()) return stored;

@@ -174,6 +174,13 @@ def test_a_whole_snapshot_is_a_directory_too(cairn, restic, source):
     assert (root.st_mode & 0o7777, root.st_uid, root.st_gid) == (0o755, 0, 0)
 
 
+def test_a_time_before_1970_is_kept(cairn, restic, source):
+    made = adopt(cairn, restic.backup("--time", "1960-01-02 03:04:05", source), f"{source}=/data")
+    assert made["created_at"] == "1960-01-02T03:04:05.000Z"
+    assert restic.snapshots()[made["repository_snapshot"]]["time"] == "1960-01-02T03:04:05Z"
+    assert cairn.ok("snapshot", "show", made["id"]) == made
+
+
 def test_a_target_that_has_no_data_yet(cairn):
     cairn.apply(workload("fresh"))
     source = make_source(cairn.base / "elsewhere")
@@ -182,7 +189,6 @@ def test_a_target_that_has_no_data_yet(cairn):
 
 
 def test_what_cairn_wrote_can_be_rescued_where_its_row_is_lost(cairn, restic, source):
-    """A second repository of rows: the snapshot is Cairn's own, its catalog row is gone."""
     shutil.copytree(source, place(cairn), dirs_exist_ok=True, symlinks=True,
                     ignore=lambda *_: ["pipe"])
     (place(cairn) / "pipe").unlink(missing_ok=True)

@@ -195,14 +195,14 @@ def test_completion_scripts(cairn):
 
     assert set(complete("cairn")) >= {"workload", "volume", "snapshot", "restore", "repo", "system", "events"}
     assert set(complete("cairn", "snapshot")) == {"create", "ls", "show", "rm", "verify", "restore", "download",
-                                                  "import"}
+                                                  "import", "adopt"}
     assert set(complete("cairn", "system", "settings")) == {"ls", "get", "set", "unset"}
 
 
 @pytest.mark.parametrize("words", [
     "workload apply", "workload ls", "workload show", "workload deploy", "workload stop", "workload start", "workload rm",
     "workload logs", "volume ls", "volume set", "volume unset", "snapshot create", "snapshot ls", "snapshot show",
-    "snapshot rm", "snapshot verify", "snapshot restore", "restore ls", "restore show", "restore undo",
+    "snapshot rm", "snapshot verify", "snapshot restore", "snapshot adopt", "restore ls", "restore show", "restore undo",
     "restore discard", "repo key export", "events ls", "operation ls", "system settings ls", "system settings get",
     "system settings set", "system settings unset", "system fsck", "system info", "completion"])
 def test_every_verb_has_help(words):
