@@ -592,12 +592,12 @@ def test_a_body_without_an_archive_is_refused(target):
 # -- crashes -----------------------------------------------------------------------------------------
 
 
-def slow_archive(tmp_path):
+def slow_archive(tmp_path, files=60_000):
     """Large enough that a kill finds the import at work."""
     file = tmp_path / "large.tar"
     with open(file, "wb") as out:
         out.write(archive(end=b""))
-        for n in range(60_000):
+        for n in range(files):
             out.write(member(f"volumes/0/f{n}", b"x" * 700))
         out.write(END)
     return file
@@ -642,7 +642,7 @@ def test_a_cancelled_import_leaves_nothing(cairn, tmp_path):
 def test_the_parser_lives_in_a_cage(cairn, tmp_path):
     """While it reads: no capabilities, no other descriptors, a filter of system calls, nobody's ids."""
     deploy(cairn, workload())
-    child = cairn.popen("snapshot", "import", "web", slow_archive(tmp_path))
+    child = cairn.popen("snapshot", "import", "web", slow_archive(tmp_path, files=12_000))
 
     def parser():
         for pid in filter(str.isdigit, os.listdir("/proc")):
