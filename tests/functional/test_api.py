@@ -37,6 +37,7 @@ def confirm(ident):
 
 def test_unauthorised_restore_and_everything_else_is_403(cairn):
     for method, path in (("GET", "/api/workloads"), ("POST", "/api/workloads/web/snapshots/snap_x/restore"),
+                         ("POST", "/api/workloads/web/snapshots/adopt"),
                          ("POST", "/api/repository/key-export"), ("DELETE", "/api/workloads/web"),
                          ("GET", "/api/events"), ("GET", "/metrics")):
         assert as_nobody(cairn, method, path) == 403, path
