@@ -439,6 +439,7 @@ def test_an_unhealthy_restore_of_a_mount_point_goes_back(fake):
         cairn.apply(workload(volumes=[{"source": str(root), "target": "/data", "scope": "absolute"}],
                              healthcheck="exec:test -e /data/well"))
         cairn.ok("workload", "deploy", "web")
+        cairn.ok("system", "settings", "set", "health_timeout_s", "1")
         problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
         assert problem["data"] == "old" and diff_trees(second, contents(root)) == []
 
