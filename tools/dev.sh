@@ -5,8 +5,6 @@ jobs=$(nproc)
 lock=build/.lock
 # What another checkout on this machine compiled from the same text is taken over.
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
-# Without these nothing that includes a precompiled header would ever come from the cache.
-export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
 # Where threads meet; the rest is looked at by ASan and UBSan.
 tsan_tests=(cairn_parallel_test cairn_catalog_test cairn_net_test cairn_docker_test cairn_repository_test)
 
@@ -48,7 +46,7 @@ configure() {
     seeded) args=("${gcc[@]}" -DCAIRN_SEEDED_BUGS=ON) ;;
     asan) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
     tsan) args=("${clang[@]}" -DCAIRN_SANITIZE=thread) ;;
-    lint) args=("${clang[@]}" -DCAIRN_PCH=OFF) ;;  # never built: clang-tidy takes its flags from it
+    lint) args=("${clang[@]}") ;;  # never built: clang-tidy takes its flags from it
     *) die "unknown kind of build: $kind" ;;
   esac
   [ -f "build/$kind/build.ninja" ] && return 0

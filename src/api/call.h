@@ -38,6 +38,12 @@ Response run_call(Services& services, const Request& request, Call call);
 enum class ChooseVolumes { kNo, kYes };
 Result<volume::RestoreOptions> parse_restore_options(const Request& request, ChooseVolumes choose);
 
+// What a call does while another operation holds its workload.
+template <class OnBusy>
+OnBusy on_busy(bool wait) {
+  return wait ? OnBusy::kWait : OnBusy::kRefuse;
+}
+
 // Turns the answer of an operation that made a snapshot into 201 with its place.
 Finish created_snapshot(const std::string& workload_id);
 

@@ -11,7 +11,7 @@ namespace cairn::api {
 
 namespace {
 
-Result<Response> set(Services& services, const Request& request) {
+Result<Response> try_set_registry(Services& services, const Request& request) {
   TRY_ASSIGN(Body body, Body::parse(request.body));
   for (const char* field : {"url", "user", "password"}) body.require(field);
   catalog::Registry registry;
@@ -35,7 +35,7 @@ Response list_registries(Services& services, Request& request) {
 }
 
 Response set_registry(Services& services, Request& request) {
-  return respond(request, set(services, request));
+  return respond(request, try_set_registry(services, request));
 }
 
 Response remove_registry(Services& services, Request& request) {

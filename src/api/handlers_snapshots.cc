@@ -18,10 +18,6 @@ using nlohmann::json;
 
 namespace {
 
-volume::OnBusy on_busy(bool wait) {
-  return wait ? volume::OnBusy::kWait : volume::OnBusy::kRefuse;
-}
-
 Result<volume::CaptureOptions> parse_capture(const Request& request) {
   TRY_ASSIGN(Body body, Body::parse(request.body));
   volume::CaptureOptions options;
@@ -37,7 +33,7 @@ Result<volume::CaptureOptions> parse_capture(const Request& request) {
       body.fault("labels." + printable(key, 40), "is empty or longer than 256 bytes");
     }
   }
-  options.on_busy = on_busy(body.flag("wait"));
+  options.on_busy = on_busy<volume::OnBusy>(body.flag("wait"));
   if (const std::string max_hold = body.scalar("max_hold"); !max_hold.empty()) {
     options.max_hold_s = parse_duration_s(max_hold);
     if (!options.max_hold_s || *options.max_hold_s < 1 || *options.max_hold_s > kHoldSecondsMax) {
@@ -54,7 +50,7 @@ Result<volume::CaptureOptions> parse_capture(const Request& request) {
   return options;
 }
 
-Result<Response> list(Services& services, const Request& request) {
+Result<Response> try_list_snapshots(Services& services, const Request& request) {
   TRY_ASSIGN(const std::string owner, get_owner_id(services, request));
   TRY_ASSIGN(const std::vector<catalog::SnapshotRow> rows,
              services.catalog.snapshots().list(owner));
@@ -93,7 +89,7 @@ Result<Response> show(Services& services, const Request& request) {
   return json_response(encode(row));
 }
 
-Result<Response> remove(Services& services, const Request& request) {
+Result<Response> try_remove_snapshot(Services& services, const Request& request) {
   TRY_ASSIGN(const std::string owner, get_owner_id(services, request));
   TRY_ASSIGN(const catalog::SnapshotRow row, get_snapshot(services, request, owner));
   return run_call(
@@ -190,7 +186,7 @@ Response show_any_snapshot(Services& services, Request& request) {
 }
 
 Response list_snapshots(Services& services, Request& request) {
-  return respond(request, list(services, request));
+  return respond(request, try_list_snapshots(services, request));
 }
 
 Response create_snapshot(Services& services, Request& request) {
@@ -202,7 +198,7 @@ Response show_snapshot(Services& services, Request& request) {
 }
 
 Response remove_snapshot(Services& services, Request& request) {
-  return respond(request, remove(services, request));
+  return respond(request, try_remove_snapshot(services, request));
 }
 
 Response verify_snapshot(Services& services, Request& request) {

@@ -20,7 +20,7 @@ using nlohmann::json;
 
 namespace {
 
-Result<Response> set(Services& services, const Request& request) {
+Result<Response> try_set_setting(Services& services, const Request& request) {
   const std::string& key = request.param("key");
   TRY(services.catalog.settings().get(key));
   TRY_ASSIGN(Body body, Body::parse(request.body));
@@ -138,7 +138,7 @@ Response get_setting(Services& services, Request& request) {
 }
 
 Response set_setting(Services& services, Request& request) {
-  return respond(request, set(services, request));
+  return respond(request, try_set_setting(services, request));
 }
 
 Response unset_setting(Services& services, Request& request) {

@@ -23,7 +23,7 @@ Result<catalog::UndoRow> get_undo(Services& services, const Request& request) {
 }
 
 // ?workload= takes an id or a name; a removed workload is known by what it left.
-Result<Response> list(Services& services, const Request& request) {
+Result<Response> try_list_undos(Services& services, const Request& request) {
   std::string wanted;
   if (const auto found = request.query.find("workload"); found != request.query.end()) {
     TRY_ASSIGN(const std::optional<catalog::Workload> workload,
@@ -40,7 +40,7 @@ Result<Response> list(Services& services, const Request& request) {
   return json_response(encode_list("undos", matching));
 }
 
-Result<Response> apply(Services& services, const Request& request) {
+Result<Response> try_apply_undo(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::UndoRow row, get_undo(services, request));
   TRY_ASSIGN(const volume::RestoreOptions options,
              parse_restore_options(request, ChooseVolumes::kNo));
@@ -74,7 +74,7 @@ Result<Response> discard(Services& services, const Request& request) {
 }  // namespace
 
 Response list_undos(Services& services, Request& request) {
-  return respond(request, list(services, request));
+  return respond(request, try_list_undos(services, request));
 }
 
 Response show_undo(Services& services, Request& request) {
@@ -84,7 +84,7 @@ Response show_undo(Services& services, Request& request) {
 }
 
 Response apply_undo(Services& services, Request& request) {
-  return respond(request, apply(services, request));
+  return respond(request, try_apply_undo(services, request));
 }
 
 Response discard_undo(Services& services, Request& request) {

@@ -14,16 +14,12 @@ using nlohmann::json;
 
 namespace {
 
-workload::OnBusy on_busy(bool wait) {
-  return wait ? workload::OnBusy::kWait : workload::OnBusy::kRefuse;
-}
-
 // The body of calls that know nothing but "wait".
 Result<workload::OnBusy> parse_wait(const Request& request) {
   TRY_ASSIGN(Body body, Body::parse(request.body));
   const bool wait = body.flag("wait");
   TRY(body.finish());
-  return on_busy(wait);
+  return on_busy<workload::OnBusy>(wait);
 }
 
 Result<workload::TextFormat> format_of(const Request& request) {
@@ -35,7 +31,7 @@ Result<workload::TextFormat> format_of(const Request& request) {
   return workload::TextFormat::kJson;
 }
 
-Result<Response> apply(Services& services, const Request& request) {
+Result<Response> try_apply_workload(Services& services, const Request& request) {
   TRY_ASSIGN(const workload::TextFormat format, format_of(request));
   TRY_ASSIGN(const workload::Applied applied,
              services.workloads.apply(request.body, format, request.caller.name));
@@ -57,7 +53,7 @@ Result<Response> deploy(Services& services, const Request& request) {
       .force = body.flag("force"),
       .allow_anonymous = body.list("allow_anonymous", volume::kVolumesMax),
       .fresh_volumes = body.list("fresh_volumes", volume::kVolumesMax),
-      .on_busy = on_busy(body.flag("wait"))};
+      .on_busy = on_busy<workload::OnBusy>(body.flag("wait"))};
   TRY(body.finish());
   return run_call(services, request,
                   {.kind = "workload.deploy",
@@ -90,7 +86,7 @@ Result<Response> set_running(Services& services, const Request& request, bool ru
                    }});
 }
 
-Result<Response> remove(Services& services, const Request& request) {
+Result<Response> try_remove_workload(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload(services, request));
   TRY_ASSIGN(const bool wait, request.flag("wait"));
   return run_call(
@@ -99,7 +95,7 @@ Result<Response> remove(Services& services, const Request& request) {
        .workload_id = workload.id,
        .body = [&workloads = services.workloads, workload, wait,
                 actor = request.caller.name](catalog::OperationContext& context) -> Result<json> {
-         TRY(workloads.remove(workload.id, on_busy(wait), actor, context));
+         TRY(workloads.remove(workload.id, on_busy<workload::OnBusy>(wait), actor, context));
          return json{{"status", "removed"},
                      {"workload_id", workload.id},
                      {"name", workload.name},
@@ -109,7 +105,7 @@ Result<Response> remove(Services& services, const Request& request) {
        .may_use_reserve = true});
 }
 
-Result<Response> set(Services& services, const Request& request) {
+Result<Response> try_set_volume(Services& services, const Request& request) {
   TRY_ASSIGN(const catalog::Workload workload, get_workload(services, request));
   TRY_ASSIGN(Body body, Body::parse(request.body));
   body.require("target");
@@ -150,7 +146,7 @@ Response list_workloads(Services& services, Request& request) {
 }
 
 Response apply_workload(Services& services, Request& request) {
-  return respond(request, apply(services, request));
+  return respond(request, try_apply_workload(services, request));
 }
 
 Response show_workload(Services& services, Request& request) {
@@ -160,7 +156,7 @@ Response show_workload(Services& services, Request& request) {
 }
 
 Response remove_workload(Services& services, Request& request) {
-  return respond(request, remove(services, request));
+  return respond(request, try_remove_workload(services, request));
 }
 
 Response deploy_workload(Services& services, Request& request) {
@@ -182,7 +178,7 @@ Response list_volumes(Services& services, Request& request) {
 }
 
 Response set_volume(Services& services, Request& request) {
-  return respond(request, set(services, request));
+  return respond(request, try_set_volume(services, request));
 }
 
 Response unset_volume(Services& services, Request& request) {

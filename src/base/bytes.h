@@ -23,6 +23,14 @@ inline std::string_view as_text(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// As C libraries take bytes.
+inline const unsigned char* raw(const std::byte* bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes);
+}
+inline unsigned char* raw(std::byte* bytes) {
+  return reinterpret_cast<unsigned char*>(bytes);
+}
+
 std::string to_hex(ByteView bytes);
 // Lower-case hex of exactly out.size() bytes, else kInvalid.
 Status parse_hex(std::string_view text, std::span<std::byte> out);

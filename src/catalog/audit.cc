@@ -10,7 +10,7 @@ namespace cairn::catalog {
 
 namespace {
 
-Result<AuditEntry> decode(const sqlite::Statement& row) {
+Result<AuditEntry> decode_audit(const sqlite::Statement& row) {
   return AuditEntry{.id = row.integer(0),
                     .time_ms = row.integer(1),
                     .actor = row.text(2),
@@ -39,7 +39,7 @@ Result<std::vector<AuditEntry>> AuditTable::list(std::int64_t before_id, std::in
   return database->all<AuditEntry>(
       "SELECT id, time_ms, actor, action, subject, detail FROM audit "
       "WHERE ?1 = 0 OR id < ?1 ORDER BY id DESC LIMIT ?2",
-      {before_id, std::clamp<std::int64_t>(limit, 0, kAuditEntriesPerListMax)}, decode);
+      {before_id, std::clamp<std::int64_t>(limit, 0, kAuditEntriesPerListMax)}, decode_audit);
 }
 
 }  // namespace cairn::catalog

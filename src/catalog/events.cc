@@ -15,10 +15,10 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectEvent =
     "SELECT id, time_ms, kind, workload_id, operation_id, message, data_json FROM events";
 
-Result<Event> decode(const sqlite::Statement& row) {
+Result<Event> decode_event(const sqlite::Statement& row) {
   return Event{.id = row.integer(0),
                .time_ms = row.integer(1),
                .kind = row.text(2),
@@ -65,18 +65,18 @@ Result<std::vector<Event>> EventTable::list(std::int64_t after_id,
   auto database = store_.lock();
   return database->all<Event>(
       fmt::format("{} WHERE id > ?1 AND (?2 = '' OR workload_id = ?2) ORDER BY id LIMIT ?3",
-                  kSelect),
-      {after_id, workload_id, bounded(limit)}, decode);
+                  kSelectEvent),
+      {after_id, workload_id, bounded(limit)}, decode_event);
 }
 
 Result<std::vector<Event>> EventTable::list_newest(const std::string& workload_id,
                                                    std::int64_t limit) {
   auto database = store_.lock();
-  TRY_ASSIGN(
-      auto events,
-      database->all<Event>(
-          fmt::format("{} WHERE ?1 = '' OR workload_id = ?1 ORDER BY id DESC LIMIT ?2", kSelect),
-          {workload_id, bounded(limit)}, decode));
+  TRY_ASSIGN(auto events,
+             database->all<Event>(
+                 fmt::format("{} WHERE ?1 = '' OR workload_id = ?1 ORDER BY id DESC LIMIT ?2",
+                             kSelectEvent),
+                 {workload_id, bounded(limit)}, decode_event));
   std::reverse(events.begin(), events.end());
   return events;
 }

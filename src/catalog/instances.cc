@@ -9,11 +9,11 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectInstance =
     "SELECT container_name, container_id, workload_id, release_id, role, state, port, created_ms "
     "FROM instances";
 
-Result<Instance> decode(const sqlite::Statement& row) {
+Result<Instance> decode_instance(const sqlite::Statement& row) {
   Instance instance;
   instance.container_name = row.text(0);
   instance.container_id = row.text(1);
@@ -67,16 +67,16 @@ Result<std::optional<Instance>> InstanceTable::find(const std::string& container
   if (container_name_or_id.empty()) return std::optional<Instance>();
   auto database = store_.lock();
   return database->first<Instance>(
-      fmt::format("{} WHERE container_name = ?1 OR container_id = ?1", kSelect),
-      {container_name_or_id}, decode);
+      fmt::format("{} WHERE container_name = ?1 OR container_id = ?1", kSelectInstance),
+      {container_name_or_id}, decode_instance);
 }
 
 Result<std::vector<Instance>> InstanceTable::list(const std::string& workload_id) {
   auto database = store_.lock();
   return database->all<Instance>(
       fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY created_ms, container_name",
-                  kSelect),
-      {workload_id}, decode);
+                  kSelectInstance),
+      {workload_id}, decode_instance);
 }
 
 }  // namespace cairn::catalog

@@ -15,11 +15,11 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectOperation =
     "SELECT id, kind, workload_id, actor, state, phase, bytes_done, bytes_total, items_done, "
     "items_total, result_json, error_json, warnings_json, started_ms, finished_ms FROM operations";
 
-Result<OperationRow> decode(const sqlite::Statement& row) {
+Result<OperationRow> decode_operation(const sqlite::Statement& row) {
   OperationRow operation;
   operation.id = row.text(0);
   operation.kind = row.text(1);
@@ -116,23 +116,25 @@ Status OperationTable::note_progress(const OperationRow& row) {
 
 Result<std::optional<OperationRow>> OperationTable::find(const std::string& id) {
   auto database = store_.lock();
-  return database->first<OperationRow>(fmt::format("{} WHERE id = ?", kSelect), {id}, decode);
+  return database->first<OperationRow>(fmt::format("{} WHERE id = ?", kSelectOperation), {id},
+                                       decode_operation);
 }
 
 Result<std::vector<OperationRow>> OperationTable::list(const std::string& workload_id,
                                                        std::int64_t limit) {
   auto database = store_.lock();
   return database->all<OperationRow>(
-      fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY id DESC LIMIT ?2", kSelect),
-      {workload_id, std::clamp<std::int64_t>(limit, 0, kOperationsPerListMax)}, decode);
+      fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY id DESC LIMIT ?2",
+                  kSelectOperation),
+      {workload_id, std::clamp<std::int64_t>(limit, 0, kOperationsPerListMax)}, decode_operation);
 }
 
 Result<std::vector<OperationRow>> OperationTable::interrupt_running() {
   auto database = store_.lock();
   TRY_ASSIGN(sqlite::Transaction transaction, sqlite::Transaction::begin(*database));
-  TRY_ASSIGN(auto rows,
-             database->all<OperationRow>(
-                 fmt::format("{} WHERE state = 'running' ORDER BY id", kSelect), {}, decode));
+  TRY_ASSIGN(auto rows, database->all<OperationRow>(
+                            fmt::format("{} WHERE state = 'running' ORDER BY id", kSelectOperation),
+                            {}, decode_operation));
   for (OperationRow& row : rows) {
     row.state = OperationState::kInterrupted;
     row.finished_ms = wall_ms();

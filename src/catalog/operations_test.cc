@@ -12,7 +12,7 @@
 namespace cairn::catalog {
 namespace {
 
-constexpr std::int64_t kLongMs = 60'000;  // never waited out: the test ends before or fails
+constexpr std::int64_t kNeverMs = 60'000;  // never waited out: the test ends before or fails
 
 // A door that bodies wait at until the test opens it.
 class Gate {
@@ -182,7 +182,7 @@ TEST_F(OperationsTest, ChangesReachWhoeverWaits) {
     return std::string("{}");
   });
   ASSERT_TRUE(id.ok());
-  auto change = operations.wait_change(*id, 0, kLongMs);
+  auto change = operations.wait_change(*id, 0, kNeverMs);
   ASSERT_TRUE(change.ok());
   EXPECT_EQ(change->row.state, OperationState::kRunning);
   const auto unchanged = operations.wait_change(*id, change->version, 1);
@@ -191,12 +191,12 @@ TEST_F(OperationsTest, ChangesReachWhoeverWaits) {
   may_go_on.open();
   while (change->row.state == OperationState::kRunning) {
     const std::uint64_t before = change->version;
-    change = operations.wait_change(*id, before, kLongMs);
+    change = operations.wait_change(*id, before, kNeverMs);
     ASSERT_TRUE(change.ok());
     ASSERT_NE(change->version, before);
   }
   EXPECT_EQ(change->row.phase, "stage");
-  EXPECT_TRUE(operations.wait_change(*id, change->version, kLongMs).ok()) << "returns at once";
+  EXPECT_TRUE(operations.wait_change(*id, change->version, kNeverMs).ok()) << "returns at once";
   EXPECT_EQ(operations.wait_change("op_absent", 0, 0).error().code(), Code::kNotFound);
   EXPECT_EQ(operations.wait("op_absent").error().code(), Code::kNotFound);
 }

@@ -11,12 +11,12 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectPlace =
     "SELECT workload_id, key, kind, path_or_name, created_ms, content FROM places";
 
 constexpr std::string_view kHeld = "held";
 
-Result<Place> decode(const sqlite::Statement& row) {
+Result<Place> decode_place(const sqlite::Statement& row) {
   Place place;
   place.workload_id = row.text(0);
   // A blob, since SQLite's text functions stop at the NUL within a key.
@@ -40,8 +40,8 @@ std::string place_key(std::string_view scope, std::string_view source_or_name) {
 Result<std::optional<Place>> PlaceTable::find(const std::string& workload_id,
                                               const std::string& key) {
   auto database = store_.lock();
-  return database->first<Place>(fmt::format("{} WHERE workload_id = ? AND key = ?", kSelect),
-                                {workload_id, as_bytes(key)}, decode);
+  return database->first<Place>(fmt::format("{} WHERE workload_id = ? AND key = ?", kSelectPlace),
+                                {workload_id, as_bytes(key)}, decode_place);
 }
 
 Result<Place> PlaceTable::insert_once(const Place& place) {
@@ -68,8 +68,8 @@ Status PlaceTable::mark_held(const std::string& workload_id, const std::string& 
 Result<std::vector<Place>> PlaceTable::list(const std::string& workload_id) {
   auto database = store_.lock();
   return database->all<Place>(
-      fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY workload_id, key", kSelect),
-      {workload_id}, decode);
+      fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY workload_id, key", kSelectPlace),
+      {workload_id}, decode_place);
 }
 
 }  // namespace cairn::catalog

@@ -11,7 +11,7 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectRegistry =
     "SELECT name, url, user, password_sealed, created_ms, updated_ms FROM registries";
 
 std::string bound_to(const std::string& name) {
@@ -23,7 +23,7 @@ struct SealedRegistry {
   Bytes password;
 };
 
-Result<SealedRegistry> decode(const sqlite::Statement& row) {
+Result<SealedRegistry> decode_registry(const sqlite::Statement& row) {
   return SealedRegistry{.registry = {.name = row.text(0),
                                      .url = row.text(1),
                                      .user = row.text(2),
@@ -69,8 +69,9 @@ Status RegistryTable::set(const Registry& registry) {
 
 Result<std::optional<Registry>> RegistryTable::find(const std::string& name) {
   auto database = store_.lock();
-  TRY_ASSIGN(auto sealed, database->first<SealedRegistry>(fmt::format("{} WHERE name = ?", kSelect),
-                                                          {name}, decode));
+  TRY_ASSIGN(auto sealed,
+             database->first<SealedRegistry>(fmt::format("{} WHERE name = ?", kSelectRegistry),
+                                             {name}, decode_registry));
   if (!sealed) return std::optional<Registry>();
   TRY_ASSIGN(Registry registry, unseal(store_, std::move(*sealed)));
   return std::optional<Registry>(std::move(registry));
@@ -84,8 +85,8 @@ Result<Registry> RegistryTable::get(const std::string& name) {
 
 Result<std::vector<Registry>> RegistryTable::list() {
   auto database = store_.lock();
-  TRY_ASSIGN(auto rows,
-             database->all<SealedRegistry>(fmt::format("{} ORDER BY name", kSelect), {}, decode));
+  TRY_ASSIGN(auto rows, database->all<SealedRegistry>(
+                            fmt::format("{} ORDER BY name", kSelectRegistry), {}, decode_registry));
   std::vector<Registry> registries;
   registries.reserve(rows.size());
   for (SealedRegistry& sealed : rows) {

@@ -14,7 +14,7 @@ namespace cairn::catalog {
 namespace {
 
 constexpr std::string_view kTable = "releases";
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectRelease =
     "SELECT id, workload_id, image, image_id, digest, tag, config_json, env_sealed, env_version, "
     "config_version, data_generation, volumes_json, faces_json, mounts_json, state, operation_id, "
     "created_ms, finished_ms FROM releases";
@@ -49,7 +49,7 @@ Result<std::vector<ReleaseMount>> parse_mounts(const std::string& text) {
   return mounts;
 }
 
-Result<SealedRelease> decode(const sqlite::Statement& row) {
+Result<SealedRelease> decode_release(const sqlite::Statement& row) {
   SealedRelease sealed;
   Release& release = sealed.release;
   release.id = row.text(0);
@@ -168,7 +168,8 @@ Status ReleaseTable::promote(const std::string& id) {
 Result<std::optional<Release>> ReleaseTable::find(const std::string& id) {
   auto database = store_.lock();
   TRY_ASSIGN(auto sealed,
-             database->first<SealedRelease>(fmt::format("{} WHERE id = ?", kSelect), {id}, decode));
+             database->first<SealedRelease>(fmt::format("{} WHERE id = ?", kSelectRelease), {id},
+                                            decode_release));
   if (!sealed) return std::optional<Release>();
   TRY_ASSIGN(Release release, unseal(store_, std::move(*sealed)));
   return std::optional<Release>(std::move(release));
@@ -180,8 +181,8 @@ Result<std::optional<Release>> ReleaseTable::current(const std::string& workload
              database->first<SealedRelease>(
                  fmt::format("{} WHERE workload_id = ? AND state IN ('running', 'stopped') "
                              "ORDER BY state, created_ms DESC, id DESC LIMIT 1",
-                             kSelect),
-                 {workload_id}, decode));
+                             kSelectRelease),
+                 {workload_id}, decode_release));
   if (!sealed) return std::optional<Release>();
   TRY_ASSIGN(Release release, unseal(store_, std::move(*sealed)));
   return std::optional<Release>(std::move(release));
@@ -189,19 +190,20 @@ Result<std::optional<Release>> ReleaseTable::current(const std::string& workload
 
 Result<std::vector<Release>> ReleaseTable::list(const std::string& workload_id) {
   auto database = store_.lock();
-  TRY_ASSIGN(auto rows,
-             database->all<SealedRelease>(
-                 fmt::format("{} WHERE workload_id = ? ORDER BY created_ms DESC, id DESC", kSelect),
-                 {workload_id}, decode));
+  TRY_ASSIGN(
+      auto rows,
+      database->all<SealedRelease>(
+          fmt::format("{} WHERE workload_id = ? ORDER BY created_ms DESC, id DESC", kSelectRelease),
+          {workload_id}, decode_release));
   return unseal_all(store_, std::move(rows));
 }
 
 Result<std::vector<Release>> ReleaseTable::list_in(ReleaseState state) {
   auto database = store_.lock();
-  TRY_ASSIGN(auto rows,
-             database->all<SealedRelease>(
-                 fmt::format("{} WHERE state = ? ORDER BY created_ms DESC, id DESC", kSelect),
-                 {name_of(state)}, decode));
+  TRY_ASSIGN(auto rows, database->all<SealedRelease>(
+                            fmt::format("{} WHERE state = ? ORDER BY created_ms DESC, id DESC",
+                                        kSelectRelease),
+                            {name_of(state)}, decode_release));
   return unseal_all(store_, std::move(rows));
 }
 

@@ -120,7 +120,7 @@ struct StoredValue {
   std::string value;
 };
 
-Result<StoredValue> decode(const sqlite::Statement& row) {
+Result<StoredValue> decode_setting(const sqlite::Statement& row) {
   return StoredValue{.key = row.text(0), .value = row.text(1)};
 }
 
@@ -152,7 +152,8 @@ Result<std::vector<Setting>> SettingTable::list() {
   std::vector<StoredValue> stored;
   {
     auto database = store_.lock();
-    TRY_ASSIGN(stored, database->all<StoredValue>("SELECT key, value FROM settings", {}, decode));
+    TRY_ASSIGN(stored,
+               database->all<StoredValue>("SELECT key, value FROM settings", {}, decode_setting));
   }
   std::vector<Setting> settings;
   for (const Key& key : kKeys) {

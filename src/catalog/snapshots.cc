@@ -12,7 +12,7 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectSnapshot =
     "SELECT id, workload_id, workload_name, operation_id, state, reason, consistency, labels_json, "
     "hold_ms, repository_snapshot, bytes, files, volumes_json, skipped_json, warnings_json, "
     "data_generation, release_id, created_ms, stored_ms, verified_ms, adopted_from FROM snapshots";
@@ -75,7 +75,7 @@ Result<std::vector<SkippedVolume>> parse_skipped(const std::string& text) {
   return skipped;
 }
 
-Result<SnapshotRow> decode(const sqlite::Statement& row) {
+Result<SnapshotRow> decode_snapshot(const sqlite::Statement& row) {
   SnapshotRow snapshot;
   snapshot.id = row.text(0);
   snapshot.workload_id = row.text(1);
@@ -162,7 +162,8 @@ Status SnapshotTable::update(const SnapshotRow& row) {
 
 Result<std::optional<SnapshotRow>> SnapshotTable::find(const std::string& id) {
   auto database = store_.lock();
-  return database->first<SnapshotRow>(fmt::format("{} WHERE id = ?", kSelect), {id}, decode);
+  return database->first<SnapshotRow>(fmt::format("{} WHERE id = ?", kSelectSnapshot), {id},
+                                      decode_snapshot);
 }
 
 Result<std::optional<SnapshotRow>> SnapshotTable::find_by_repository_snapshot(
@@ -170,23 +171,23 @@ Result<std::optional<SnapshotRow>> SnapshotTable::find_by_repository_snapshot(
   // Rows that are not stored yet have an empty one.
   if (id.empty()) return std::optional<SnapshotRow>();
   auto database = store_.lock();
-  return database->first<SnapshotRow>(fmt::format("{} WHERE repository_snapshot = ?", kSelect),
-                                      {id}, decode);
+  return database->first<SnapshotRow>(
+      fmt::format("{} WHERE repository_snapshot = ?", kSelectSnapshot), {id}, decode_snapshot);
 }
 
 Result<std::vector<SnapshotRow>> SnapshotTable::list(const std::string& workload_id) {
   auto database = store_.lock();
   return database->all<SnapshotRow>(
       fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY created_ms DESC, id DESC",
-                  kSelect),
-      {workload_id}, decode);
+                  kSelectSnapshot),
+      {workload_id}, decode_snapshot);
 }
 
 Result<std::vector<SnapshotRow>> SnapshotTable::list_in(SnapshotState state) {
   auto database = store_.lock();
   return database->all<SnapshotRow>(
-      fmt::format("{} WHERE state = ? ORDER BY created_ms DESC, id DESC", kSelect),
-      {name_of(state)}, decode);
+      fmt::format("{} WHERE state = ? ORDER BY created_ms DESC, id DESC", kSelectSnapshot),
+      {name_of(state)}, decode_snapshot);
 }
 
 Status SnapshotTable::remove(const std::string& id) {

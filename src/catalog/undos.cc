@@ -9,11 +9,11 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectUndo =
     "SELECT id, workload_id, workload_name, operation_id, snapshot_id, pre_restore_snapshot, "
     "made_generation, state, expires_ms, volumes_json, created_ms FROM undos";
 
-Result<UndoRow> decode(const sqlite::Statement& row) {
+Result<UndoRow> decode_undo(const sqlite::Statement& row) {
   UndoRow undo;
   undo.id = row.text(0);
   undo.workload_id = row.text(1);
@@ -65,21 +65,21 @@ Status UndoTable::update(const UndoRow& row) {
 
 Result<std::optional<UndoRow>> UndoTable::find(const std::string& id) {
   auto database = store_.lock();
-  return database->first<UndoRow>(fmt::format("{} WHERE id = ?", kSelect), {id}, decode);
+  return database->first<UndoRow>(fmt::format("{} WHERE id = ?", kSelectUndo), {id}, decode_undo);
 }
 
 Result<std::optional<UndoRow>> UndoTable::find_by_operation(const std::string& operation_id) {
   auto database = store_.lock();
-  return database->first<UndoRow>(fmt::format("{} WHERE operation_id = ?", kSelect), {operation_id},
-                                  decode);
+  return database->first<UndoRow>(fmt::format("{} WHERE operation_id = ?", kSelectUndo),
+                                  {operation_id}, decode_undo);
 }
 
 Result<std::vector<UndoRow>> UndoTable::list(const std::string& workload_id) {
   auto database = store_.lock();
   return database->all<UndoRow>(
       fmt::format("{} WHERE workload_id = ?1 OR ?1 = '' ORDER BY created_ms DESC, id DESC",
-                  kSelect),
-      {workload_id}, decode);
+                  kSelectUndo),
+      {workload_id}, decode_undo);
 }
 
 Result<std::vector<UndoRow>> UndoTable::list_expired(std::int64_t now_ms) {
@@ -87,8 +87,8 @@ Result<std::vector<UndoRow>> UndoTable::list_expired(std::int64_t now_ms) {
   return database->all<UndoRow>(
       fmt::format("{} WHERE state = 'available' AND expires_ms <> 0 AND expires_ms <= ? "
                   "ORDER BY expires_ms, id",
-                  kSelect),
-      {now_ms}, decode);
+                  kSelectUndo),
+      {now_ms}, decode_undo);
 }
 
 Status UndoTable::remove(const std::string& id) {

@@ -9,10 +9,10 @@ namespace cairn::catalog {
 
 namespace {
 
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectVolume =
     "SELECT workload_id, target, source, scope, name, updated_ms FROM volumes";
 
-Result<VolumeRow> decode(const sqlite::Statement& row) {
+Result<VolumeRow> decode_volume(const sqlite::Statement& row) {
   return VolumeRow{.workload_id = row.text(0),
                    .target = row.text(1),
                    .source = row.text(2),
@@ -53,14 +53,16 @@ Status VolumeTable::unset(const std::string& workload_id, const std::string& tar
 Result<std::optional<VolumeRow>> VolumeTable::find(const std::string& workload_id,
                                                    const std::string& target) {
   auto database = store_.lock();
-  return database->first<VolumeRow>(fmt::format("{} WHERE workload_id = ? AND target = ?", kSelect),
-                                    {workload_id, target}, decode);
+  return database->first<VolumeRow>(
+      fmt::format("{} WHERE workload_id = ? AND target = ?", kSelectVolume), {workload_id, target},
+      decode_volume);
 }
 
 Result<std::vector<VolumeRow>> VolumeTable::list(const std::string& workload_id) {
   auto database = store_.lock();
-  return database->all<VolumeRow>(fmt::format("{} WHERE workload_id = ? ORDER BY target", kSelect),
-                                  {workload_id}, decode);
+  return database->all<VolumeRow>(
+      fmt::format("{} WHERE workload_id = ? ORDER BY target", kSelectVolume), {workload_id},
+      decode_volume);
 }
 
 }  // namespace cairn::catalog

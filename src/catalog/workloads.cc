@@ -12,7 +12,7 @@ namespace cairn::catalog {
 namespace {
 
 constexpr std::string_view kTable = "workloads";
-constexpr std::string_view kSelect =
+constexpr std::string_view kSelectWorkload =
     "SELECT id, name, kind, config_json, env_sealed, faces_json, desired, data_generation, "
     "env_version, config_version, created_ms, updated_ms FROM workloads";
 
@@ -22,7 +22,7 @@ struct SealedWorkload {
   Bytes env;
 };
 
-Result<SealedWorkload> decode(const sqlite::Statement& row) {
+Result<SealedWorkload> decode_workload(const sqlite::Statement& row) {
   SealedWorkload sealed;
   Workload& workload = sealed.workload;
   workload.id = row.text(0);
@@ -110,9 +110,9 @@ Result<Workload> WorkloadTable::update_config(const std::string& id, const Chang
 Result<std::optional<Workload>> WorkloadTable::find(const std::string& id_or_name) {
   auto database = store_.lock();
   // A name cannot look like an id (it has no "_"), so at most one row matches.
-  TRY_ASSIGN(auto sealed,
-             database->first<SealedWorkload>(fmt::format("{} WHERE id = ? OR name = ?", kSelect),
-                                             {id_or_name, id_or_name}, decode));
+  TRY_ASSIGN(auto sealed, database->first<SealedWorkload>(
+                              fmt::format("{} WHERE id = ? OR name = ?", kSelectWorkload),
+                              {id_or_name, id_or_name}, decode_workload));
   if (!sealed) return std::optional<Workload>();
   TRY_ASSIGN(Workload workload, unseal(store_, std::move(*sealed)));
   return std::optional<Workload>(std::move(workload));
@@ -126,8 +126,8 @@ Result<Workload> WorkloadTable::get(const std::string& id_or_name) {
 
 Result<std::vector<Workload>> WorkloadTable::list() {
   auto database = store_.lock();
-  TRY_ASSIGN(auto rows,
-             database->all<SealedWorkload>(fmt::format("{} ORDER BY name", kSelect), {}, decode));
+  TRY_ASSIGN(auto rows, database->all<SealedWorkload>(
+                            fmt::format("{} ORDER BY name", kSelectWorkload), {}, decode_workload));
   std::vector<Workload> workloads;
   workloads.reserve(rows.size());
   for (SealedWorkload& sealed : rows) {

@@ -13,13 +13,6 @@ namespace cairn::codec {
 
 namespace {
 
-unsigned char* raw(std::byte* bytes) {
-  return reinterpret_cast<unsigned char*>(bytes);
-}
-const unsigned char* raw(const std::byte* bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes);
-}
-
 // Blobs and packs stay far below this; OpenSSL counts in int.
 int checked_int(std::size_t size) {
   CHECK(size <= static_cast<std::size_t>(std::numeric_limits<int>::max()));

@@ -21,13 +21,6 @@ void start_sodium() {
   CHECK(sodium_init() >= 0);
 }
 
-const unsigned char* raw(const std::byte* bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes);
-}
-unsigned char* raw(std::byte* bytes) {
-  return reinterpret_cast<unsigned char*>(bytes);
-}
-
 // The key version is authenticated with what the bytes belong to; the length keeps them apart.
 std::string additional_data(std::uint8_t key_version, std::string_view bound_to) {
   return fmt::format("cairn:{}:{}:{}", key_version, bound_to.size(), bound_to);

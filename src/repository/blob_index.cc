@@ -11,14 +11,6 @@
 
 namespace cairn::repository {
 
-namespace {
-
-std::size_t slot(BlobType type) {
-  return type == BlobType::kTree ? 1 : 0;
-}
-
-}  // namespace
-
 std::shared_ptr<const BlobIndex> BlobIndex::merge(const BlobIndex& base,
                                                   const std::vector<IndexedPack>& packs) {
   auto merged = std::make_shared<BlobIndex>();

@@ -7,14 +7,6 @@
 
 namespace cairn::repository {
 
-namespace {
-
-std::size_t slot(BlobType type) {
-  return type == BlobType::kTree ? 1 : 0;
-}
-
-}  // namespace
-
 BlobWriter::BlobWriter(Repository& repository, const std::stop_token& stop)
     : repository_(repository),
       known_(repository.index()),

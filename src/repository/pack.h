@@ -15,6 +15,10 @@
 namespace cairn::repository {
 
 enum class BlobType : std::uint8_t { kData, kTree };
+// Where tables with a row for each type keep this one.
+constexpr std::size_t slot(BlobType type) {
+  return static_cast<std::size_t>(type);
+}
 
 struct PackedBlob {
   Id id;

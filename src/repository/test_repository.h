@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,8 +46,9 @@ class RepositoryTest : public ::testing::Test {
     std::ofstream(path, std::ios::binary) << content;
   }
   static std::string read_back(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    std::ostringstream whole;
+    whole << std::ifstream(path, std::ios::binary).rdbuf();
+    return std::move(whole).str();
   }
   void reopen() {
     repository_.reset();

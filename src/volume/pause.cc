@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kWatcherStartMs = 10'000;
 constexpr int kWatcherAnswerMs = 60'000;
-constexpr std::int64_t kEngineRetryMs = 200;
+constexpr std::int64_t kThawRetryMs = 200;
 // The engine may be down when the time comes; it is tried again this long, then recovery's turn.
 constexpr std::int64_t kThawTriesMs = 30LL * 60 * 1000;
 
@@ -39,7 +39,7 @@ void thaw_until_done(docker::Engine& engine, const std::vector<std::string>& ids
   const std::int64_t deadline = monotonic_ms() + kThawTriesMs;
   for (const std::string& id : ids) {
     while (!thaw(engine, id).ok() && monotonic_ms() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(kEngineRetryMs));
+      std::this_thread::sleep_for(std::chrono::milliseconds(kThawRetryMs));
     }
   }
 }

@@ -25,7 +25,8 @@ class Recover : public TestBench {
   }
 };
 
-constexpr const char* kData = R"("volumes":[{"target":"/data","scope":"stage","source":"data"}])";
+constexpr const char* kWithData =
+    R"("volumes":[{"target":"/data","scope":"stage","source":"data"}])";
 
 // What is cut off, on a workload "web" whose first release runs (or, for start, is stopped).
 struct Action {
@@ -57,10 +58,11 @@ bool do_nothing(Workloads&) {
   return true;
 }
 
-const std::array kActions{
-    Action{"overlap", "", do_nothing, do_deploy},
-    Action{"stop_first", kData, do_nothing, do_deploy}, Action{"stop", kData, do_nothing, do_stop},
-    Action{"start", kData, do_stop, do_start}, Action{"remove", kData, do_nothing, do_remove}};
+const std::array kActions{Action{"overlap", "", do_nothing, do_deploy},
+                          Action{"stop_first", kWithData, do_nothing, do_deploy},
+                          Action{"stop", kWithData, do_nothing, do_stop},
+                          Action{"start", kWithData, do_stop, do_start},
+                          Action{"remove", kWithData, do_nothing, do_remove}};
 
 class CutOff : public Recover,
                public testing::WithParamInterface<std::tuple<std::size_t, CutEngine::When>> {
@@ -140,7 +142,7 @@ TEST_P(CutOff, IsFinishedByTheDaemonWhenTheEngineIsBack) {
 }
 
 TEST_F(Recover, DeployCutByAnOutageIsLockedAndTakenBackWhenTheEngineIsThere) {
-  const std::string id = apply(kData);
+  const std::string id = apply(kWithData);
   ASSERT_TRUE(deploy().ok());
   const std::string old_id = containers().at(0).id;
   TestOperation operation;
@@ -167,7 +169,7 @@ TEST_F(Recover, DeployCutByAnOutageIsLockedAndTakenBackWhenTheEngineIsThere) {
 }
 
 TEST_F(Recover, StartsWithTheEngineDownAndFinishesLater) {
-  const std::string id = apply(kData);
+  const std::string id = apply(kWithData);
   ASSERT_TRUE(deploy().ok());
   TestOperation operation;
   operation.on_phase = [this](std::string_view phase) {
@@ -256,7 +258,7 @@ TEST_F(Recover, LeavesAWorkloadAloneThatSomebodyElseRecovers) {
 }
 
 TEST_F(Recover, StopStartAndRemoveDoWhatTheySay) {
-  apply(kData);
+  apply(kWithData);
   TestOperation operation;
   EXPECT_EQ(workloads->start("web", OnBusy::kRefuse, operation).error().code(), Code::kConflict);
   ASSERT_TRUE(deploy().ok());

@@ -24,8 +24,7 @@ struct AdoptOptions {
       const Mapping mapping = parse_mapping(text).value_or(Mapping());
       list.push_back({{"path", mapping.path}, {"target", mapping.target}});
     }
-    return json{{"snapshot", snapshot}, {"map", std::move(list)}}.dump(
-        -1, ' ', false, json::error_handler_t::replace);
+    return dump({{"snapshot", snapshot}, {"map", std::move(list)}});
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "apps/cairn/output.h"
 #include "apps/cairn/sse.h"
 #include "base/error_map.h"
 #include "net/http.h"
@@ -37,7 +38,7 @@ Problem::Problem(const Error& error) : status_(http_status(error.code())) {
                      {"status", status_},
                      {"code", code_name(error.code())},
                      {"detail", error.message()}};
-  body_ = body.dump(-1, ' ', false, json::error_handler_t::replace);
+  body_ = dump(body);
 }
 
 Code Problem::code() const {

@@ -73,7 +73,7 @@ Exit finish(const Cli& cli, const json& operation, const Render& render) {
              {"operation", operation.value("id", std::string())}};
   }
   const int status = error.value("status", 500);
-  return fail(cli, Problem(status, error.dump(-1, ' ', false, json::error_handler_t::replace)));
+  return fail(cli, Problem(status, dump(error)));
 }
 
 }  // namespace

@@ -63,6 +63,10 @@ std::string safe(std::string_view text) {
   return printable(text, kCellBytesMax);
 }
 
+std::string dump(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 std::string cell(const json& record, std::string_view key) {
   const auto found = record.find(key);
   if (found == record.end() || found->is_null()) return "-";
@@ -70,7 +74,7 @@ std::string cell(const json& record, std::string_view key) {
     const auto text = found->get<std::string>();
     return text.empty() ? "-" : safe(text);
   }
-  return found->dump(-1, ' ', false, json::error_handler_t::replace);
+  return dump(*found);
 }
 
 std::string Table::text() const {

@@ -20,6 +20,9 @@ std::string human_ms(std::int64_t milliseconds);
 std::string cell(const nlohmann::json& record, std::string_view key);
 std::string safe(std::string_view text);
 
+// On one line. Bytes that are not UTF-8 are replaced.
+std::string dump(const nlohmann::json& value);
+
 class Table {
  public:
   explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}

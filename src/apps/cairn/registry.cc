@@ -64,10 +64,7 @@ Exit set(const Cli& cli, const RegistryOptions& options) {
   const auto password = read_password(options);
   if (!password.ok()) return fail(cli, Problem(password.error()));
   const json body = {{"url", options.url}, {"user", options.user}, {"password", *password}};
-  return run(cli,
-             {.method = "PUT",
-              .target = options.path(),
-              .body = body.dump(-1, ' ', false, json::error_handler_t::replace)},
+  return run(cli, {.method = "PUT", .target = options.path(), .body = dump(body)},
              [](const json& result) {
                return "registry " + cell(result, "name") + ": " + cell(result, "url") + " as " +
                       cell(result, "user") + "\n";

@@ -15,10 +15,6 @@ using nlohmann::json;
 
 namespace {
 
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 std::string snapshots_path(const std::string& workload) {
   return path_of("/api/workloads", {workload}) + "/snapshots";
 }
@@ -39,7 +35,7 @@ std::string labels_cell(const json& record) {
   return out.empty() ? "-" : out;
 }
 
-std::string render_list(const json& result) {
+std::string render_snapshots(const json& result) {
   Table table({"ID", "WORKLOAD", "STATE", "REASON", "SIZE", "HOLD", "LABELS", "CREATED"});
   for (const json& item : result.value("snapshots", json::array())) {
     table.row({cell(item, "id"), cell(item, "workload"), cell(item, "state"), cell(item, "reason"),
@@ -362,7 +358,7 @@ void add_snapshot(CLI::App& app, Cli& cli) {
     cli.action = [workload](const Cli& c) {
       const std::string path =
           workload->empty() ? std::string("/api/snapshots") : snapshots_path(*workload);
-      return run(c, {.target = path}, render_list);
+      return run(c, {.target = path}, render_snapshots);
     };
   });
 

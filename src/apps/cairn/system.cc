@@ -13,10 +13,6 @@ using nlohmann::json;
 
 namespace {
 
-std::string dump(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
 std::string render_kit(const json& kit) {
   return "Keep this where the data is not. Whoever has it can read every snapshot.\n" +
          facts({{"repository", cell(kit, "repository")},

@@ -36,7 +36,7 @@ std::string release_line(const json& workload) {
   return cell(*release, "image") + ":" + cell(*release, "tag");
 }
 
-std::string render_list(const json& result) {
+std::string render_workloads(const json& result) {
   Table table({"NAME", "STATE", "DESIRED", "RELEASE", "GENERATION", "ID"});
   for (const json& item : result.value("workloads", json::array())) {
     table.row({cell(item, "name"), cell(item, "state"), cell(item, "desired"), release_line(item),
@@ -74,8 +74,7 @@ std::string render_workload(const json& workload) {
     rows.emplace_back("volume", cell(volume, "target") + " <- " + cell(volume, "scope") + " " +
                                     cell(volume, "source"));
   }
-  rows.emplace_back("config", workload.value("config", json::object())
-                                  .dump(-1, ' ', false, json::error_handler_t::replace));
+  rows.emplace_back("config", dump(workload.value("config", json::object())));
   return facts(rows);
 }
 
@@ -235,11 +234,10 @@ void add_deploy(CLI::App& noun, Cli& cli) {
       if (!options->tag.empty()) body["tag"] = options->tag;
       if (!options->allow_anonymous.empty()) body["allow_anonymous"] = options->allow_anonymous;
       if (!options->fresh_volumes.empty()) body["fresh_volumes"] = options->fresh_volumes;
-      return run_long(c,
-                      {.method = "POST",
-                       .target = workload_path(options->name, "/deploy"),
-                       .body = body.dump(-1, ' ', false, json::error_handler_t::replace)},
-                      "deploy " + options->name, render_deployed);
+      return run_long(
+          c,
+          {.method = "POST", .target = workload_path(options->name, "/deploy"), .body = dump(body)},
+          "deploy " + options->name, render_deployed);
     };
   });
 }
@@ -262,7 +260,9 @@ void add_workload(CLI::App& app, Cli& cli) {
   });
 
   noun->add_subcommand("ls", "List workloads")->callback([&cli] {
-    cli.action = [](const Cli& c) { return run(c, {.target = "/api/workloads"}, render_list); };
+    cli.action = [](const Cli& c) {
+      return run(c, {.target = "/api/workloads"}, render_workloads);
+    };
   });
 
   auto show = std::make_shared<WorkloadOptions>();
@@ -322,11 +322,10 @@ void add_volume(CLI::App& app, Cli& cli) {
       json body = {{"target", set->target}, {"scope", set->scope}};
       if (!set->source.empty()) body["source"] = set->source;
       if (!set->name.empty()) body["name"] = set->name;
-      return run(c,
-                 {.method = "PUT",
-                  .target = workload_path(set->workload, "/volumes"),
-                  .body = body.dump(-1, ' ', false, json::error_handler_t::replace)},
-                 render_volumes);
+      return run(
+          c,
+          {.method = "PUT", .target = workload_path(set->workload, "/volumes"), .body = dump(body)},
+          render_volumes);
     };
   });
 
