@@ -250,6 +250,7 @@ class RestoreOnly(Restore):
     marks = ("second", "half")
     new = "half"
     options = ("--only", "/data")
+    part = 3
 
     def prepare(self):
         state = super().prepare()
@@ -283,6 +284,7 @@ class RestoreKeep(Restore):
     new = "bad"
     snapshot = "bad"
     options = ("--on-failure", "keep")
+    part = 3  # as RestoreUnhealthy, up to the verdict
 
     def check_undisturbed(self, answer):
         assert answer.returncode == 1 and answer_json(answer).get("data") == "new", f"{answer.stdout}"
@@ -291,6 +293,7 @@ class RestoreKeep(Restore):
 class AlsoStop(Restore):
     """Another container on the parent directory, which the restore stops and starts again."""
     options = ("--also-stop", "other")
+    part = 2
 
     def before(self):
         client = self.world.engine.client
