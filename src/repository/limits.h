@@ -47,7 +47,7 @@ inline constexpr std::uint64_t kFileBytesMax = std::uint64_t{1} << 62U;
 inline constexpr std::uint64_t kAdoptedBytesMax = std::uint64_t{1} << 56U;  // and entries
 
 // Locks, as restic does it.
-inline constexpr std::int64_t kLockWaitMs = 200;
+inline constexpr std::int64_t kLockWaitMs = 200;  // where a list may be late
 inline constexpr std::int64_t kLockRefreshMs = 5 * 60 * 1000;
 inline constexpr std::int64_t kLockStaleMs = 30 * 60 * 1000;
 

@@ -151,7 +151,9 @@ Status RepositoryLock::check_others() {
 
 Status RepositoryLock::confirm() {
   const std::int64_t wait_ms = taken_ms_ + kLockWaitMs - monotonic_ms();
-  if (wait_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
+  if (wait_ms > 0 && !repository_.backend().lists_at_once()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
+  }
   {
     const std::scoped_lock guard(mutex_);
     if (monotonic_ms() - refreshed_ms_ > kLockStaleMs - kLockRefreshMs) {

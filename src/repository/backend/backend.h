@@ -30,6 +30,9 @@ class Backend {
   // Where it is, as restic's -r takes it.
   [[nodiscard]] virtual std::string location() const = 0;
 
+  // Whether every list() that begins after a save() has its file, in any process on any machine.
+  [[nodiscard]] virtual bool lists_at_once() const = 0;
+
   // All files of a kind whose names are ids; others (temporary files) are left out.
   virtual Result<std::vector<StoredFile>> list(FileKind kind) = 0;
   // A whole file. kNotFound; kCorrupt past max_bytes.

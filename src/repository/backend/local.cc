@@ -63,10 +63,14 @@ std::size_t dir_of(FileKind kind) {
 
 class LocalBackend final : public Backend {
  public:
-  LocalBackend(std::string path, os::Dir root, std::vector<os::Dir> dirs)
-      : path_(std::move(path)), root_(std::move(root)), dirs_(std::move(dirs)) {}
+  LocalBackend(std::string path, os::Dir root, std::vector<os::Dir> dirs, bool lists_at_once)
+      : path_(std::move(path)),
+        root_(std::move(root)),
+        dirs_(std::move(dirs)),
+        lists_at_once_(lists_at_once) {}
 
   [[nodiscard]] std::string location() const override { return path_; }
+  [[nodiscard]] bool lists_at_once() const override { return lists_at_once_; }
   Result<std::vector<StoredFile>> list(FileKind kind) override;
   Result<Bytes> load(FileKind kind, const std::string& name, std::size_t max_bytes) override;
   Result<std::uint64_t> size_of(FileKind kind, const std::string& name) override;
@@ -96,6 +100,7 @@ class LocalBackend final : public Backend {
   const std::string path_;
   const os::Dir root_;
   const std::vector<os::Dir> dirs_;
+  const bool lists_at_once_;
 
   // Held while packs are written and synced: order between flush() and save_later() is the point.
   std::mutex mutex_;
@@ -277,8 +282,10 @@ Result<std::unique_ptr<Backend>> open_local(const std::string& path) {
     TRY_ASSIGN(os::Dir dir, root.open_dir(name));
     dirs.push_back(std::move(dir));
   }
-  return std::unique_ptr<Backend>(
-      std::make_unique<LocalBackend>(path, std::move(root), std::move(dirs)));
+  // What lies on another machine may be listed from a cache of this one.
+  TRY_ASSIGN(const os::FileSystem kind, os::file_system_of(root.fd()));
+  return std::unique_ptr<Backend>(std::make_unique<LocalBackend>(
+      path, std::move(root), std::move(dirs), kind != os::FileSystem::kOther));
 }
 
 Result<std::unique_ptr<Backend>> make_local(const std::string& path) {
