@@ -2,7 +2,8 @@
 """The main job on real parts: deploy PostgreSQL, snapshot it under load, destroy it, restore, undo.
 
 Called by ./dev demo after the build. Starts an engine of its own (--use-docker: the machine's), in
-a scratch directory, and removes all of it at the end (--keep: leaves it and says how to look at it).
+a scratch directory, and removes all of it at the end. With --keep a process in the background holds it all
+until it gets SIGTERM; how to look at it, and the process's id, are printed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +27,8 @@ from lib.dockerapi import EngineClient  # noqa: E402
 
 SCALE = 10
 WORKLOAD = "pg"
+NETWORK = "cairn-demo"
+IMAGE = "cairn-demo-postgres:15"
 PG_BIN = Path("/usr/lib/postgresql/15/bin")
 
 
@@ -98,10 +102,11 @@ class Demo:
 
 def run(demo: Demo, phases: Phases) -> None:
     cairnd = demo.cairnd
-    image = make_postgres_image(demo.engine, "cairn-demo-postgres:15")
+    image = make_postgres_image(demo.engine, IMAGE)
     phases.done(f"PostgreSQL image made from this machine's packages ({image[7:19]})")
 
     cairnd.start()
+    cairnd.ok("system", "settings", "set", "network", NETWORK)
     phases.done("cairnd serves (SQLite catalog, local repository, Unix socket)")
 
     cairnd.apply({"name": WORKLOAD, "kind": "image", "config": {
@@ -163,39 +168,71 @@ def main() -> None:
     options = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("demo: run it as root: it starts an engine and keeps owners of files")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through what cleans up
+    if options.keep:
+        in_background(lambda ready: play(options.use_docker, ready))
+    else:
+        play(options.use_docker)
 
+
+def in_background(body) -> None:
+    """Runs body(ready) in a process that goes on after body has called ready(); this one ends then."""
+    kept, keeper = os.pipe()
+    child = os.fork()
+    if child != 0:
+        os.close(keeper)
+        if not os.read(kept, 1):
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        return
+    os.close(kept)
+    os.setsid()
+
+    def ready():
+        sys.stdout.flush()
+        with open(os.devnull, "r+b") as null:
+            for number in range(3):  # whoever reads what was printed shall see its end
+                os.dup2(null.fileno(), number)
+        os.write(keeper, b"1")
+        os.close(keeper)
+
+    body(ready)
+
+
+def play(shared_engine: bool, ready=None) -> None:
+    """The demo; where ready is given, it is called at the end, and all is kept until SIGTERM."""
     phases = Phases()
-    engine = MachineDocker() if options.use_docker else RealDocker()
+    engine = MachineDocker() if shared_engine else RealDocker()
     cairnd = None
-    kept = False
     try:
-        if not options.use_docker:
+        if not shared_engine:
             engine.start()
             phases.done("a Docker engine of the demo's own, in its own network namespace")
         cairnd = Cairnd(engine)
         demo = Demo(engine, cairnd)
         run(demo, phases)
         print(f"  {time.monotonic() - phases.began:7.2f} s  in all")
-        if options.keep:
-            kept = True
+        if ready is not None:
             print(f"\nLook at it:   {bin_dir() / 'cairn'} --socket {cairnd.socket} workload ls\n"
                   f"The engine:   docker -H unix://{engine.socket} ps\n"
-                  f"Stop it:      kill {cairnd.pid}" + ("" if options.use_docker else f" {engine.pid}") +
-                  f"; its files are in {cairnd.base}" + ("" if options.use_docker else f" and {engine.base}"))
-    except BaseException:
+                  f"Stop it:      kill {os.getpid()}; this removes what is in {cairnd.base}" +
+                  ("" if shared_engine else f" and {engine.base}"))
+            ready()
+            signal.pause()
+    except Exception:
         if cairnd is not None:
             sys.stderr.write(f"--- cairnd, last lines\n{cairnd.tail()}\n")
         raise
     finally:
-        if not kept:
-            clean(engine, cairnd, options.use_docker)
+        clean(engine, cairnd, shared_engine)
 
 
 def clean(engine, cairnd, shared_engine: bool) -> None:
-    """Ends what the demo started; on a shared engine its containers are removed one by one."""
+    """Ends what the demo started; on a shared engine what it made there is removed by name."""
     if cairnd is not None:
         if shared_engine and cairnd.alive():
             cairnd.cli("workload", "rm", WORKLOAD, "--yes")
+            engine.client.delete(f"/networks/{NETWORK}")
+            engine.client.delete(f"/images/{IMAGE}")
         cairnd.close()
     engine.close()
 

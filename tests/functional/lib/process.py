@@ -122,10 +122,12 @@ class NetNs:
             dying_with_us(["unshare", "--net", "sh", "-c", script]),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        if self._holder.stdout.readline() != b"ready\n":
-            raise AssertionError("unshare --net failed")
+        said = self._holder.stdout.readline()
+        if said != b"ready\n":
+            raise AssertionError(f"unshare --net: {said.decode()}")
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         subprocess.run(self.enter(["ip", "link", "set", "lo", "up"]), check=True)
 
