@@ -224,12 +224,14 @@ def load() -> str:
     return "load " + " ".join(Path("/proc/loadavg").read_text().split()[:3]) + f" on {os.cpu_count()} cores"
 
 
-def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, growth: dict) -> None:
+def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, growth: dict, opening: dict) -> None:
     tools = [Cairn(base), Restic(base), Borg(base),
              Tar(base, "tar+zstd", "zstd -q -3 -T0 -c", "zstd -dc"), Tar(base, "tar+pigz", "pigz -c", "pigz -dc")]
     tools = tools[first % len(tools) :] + tools[: first % len(tools)]
     for tool in tools:
         tool.begin()
+        if cost := getattr(tool, "opening", None):
+            opening.setdefault(tool.name, []).append(cost)
     for step in STEPS[:3]:
         if step == "changed":
             data.change()
@@ -247,7 +249,7 @@ def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, 
         shutil.rmtree(path, ignore_errors=True)
 
 
-def report(data: SmallFiles | Database, rounds: int, costs: dict, growth: dict) -> None:
+def report(data: SmallFiles | Database, rounds: int, costs: dict, growth: dict, opening: dict) -> None:
     def middle(name: str, step: str, kind: str) -> float:
         return statistics.median(getattr(cost, kind) for cost in costs[name][step])
 
@@ -262,6 +264,8 @@ def report(data: SmallFiles | Database, rounds: int, costs: dict, growth: dict) 
             cells += f"{wall:7.2f}/{cpu:5.2f} ({wall / ours[0]:5.1f}/{cpu / ours[1]:5.1f})"
         sizes = " + ".join(f"{statistics.median(growth[name][step]) / 1e6:.1f}" for step in STEPS[:3])
         print(f"  {name:9}{cells}{sizes:>22}")
+    print("  opening, which is taken off: " +
+          ", ".join(f"{name} {statistics.median(cost.wall for cost in opening[name]):.2f} s" for name in opening))
     ratio = statistics.median(growth["cairn"]["changed"]) / max(1, statistics.median(growth["restic"]["changed"]))
     print(f"  growth at 1 % changed: {ratio:.2f} of restic's (target: at most 0.33)", flush=True)
 
@@ -285,9 +289,10 @@ def main() -> int:
             names = ("cairn", "restic", "borg", "tar+zstd", "tar+pigz")
             costs: dict = {name: {step: [] for step in STEPS} for name in names}
             growth: dict = {name: {step: [] for step in STEPS[:3]} for name in names}
+            opening: dict = {}
             for number in range(options.rounds):
-                run_round(data, base, number, costs, growth)
-            report(data, options.rounds, costs, growth)
+                run_round(data, base, number, costs, growth, opening)
+            report(data, options.rounds, costs, growth, opening)
             shutil.rmtree(data.root)
     return 0
 
