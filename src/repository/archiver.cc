@@ -417,7 +417,7 @@ Status Archiver::walk_roots(const std::vector<ArchiveRoot>& roots) {
     TRY_ASSIGN(state->node.xattrs, read_xattrs(root.dir->fd(), *open, ""));
     OpenRoot& walked = *state;
     roots_.push_back(std::move(state));
-    TRY(walk(std::move(open), store));
+    TRY(walk(open, store));
     if (const std::size_t outside = walked.links_missing.size(); outside != 0) {
       walked.links_outside = outside;
       warn(walked, links_outside_words(outside));

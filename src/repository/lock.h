@@ -28,8 +28,8 @@ class RepositoryLock {
 
   // Looks again, and says kBusy where a conflicting lock came up: of two that were taken at the
   // same moment, the later one sees the other. Where a list may be late, it first waits until
-  // kLockWaitMs after taking. Before anything is removed or referenced. kUnavailable where the lock could not be
-  // refreshed for too long.
+  // kLockWaitMs after taking. Before anything is removed or referenced. kUnavailable where the lock
+  // could not be refreshed for too long.
   Status confirm();
 
  private:
