@@ -28,7 +28,8 @@ std::string bytes_cell(const json& record, const char* key) {
 
 std::string labels_cell(const json& record) {
   std::string out;
-  for (const auto& [key, value] : record.value("labels", json::object()).items()) {
+  const json labels = record.value("labels", json::object());  // items() only refers to it
+  for (const auto& [key, value] : labels.items()) {
     if (!value.is_string()) continue;
     out += (out.empty() ? "" : ",") + safe(key) + "=" + safe(value.get<std::string>());
   }
