@@ -13,8 +13,12 @@ stamp_of() { # the file, all headers of the tree, and the rules
   { cat "$1"; echo "$rules"; } | sha256sum | cut -d' ' -f1
 }
 
-mapfile -t files < <(if [ "${1:-}" = --all ]; then git ls-files 'src/*.cc'; else
-  git diff --name-only --diff-filter=d "$(cat tools/tidied)" -- 'src/*.cc'; fi)
+base=$(cat tools/tidied)
+if [ "${1:-}" = --all ] || ! git cat-file -e "$base^{commit}" 2>/dev/null; then  # a shallow clone lacks it
+  mapfile -t files < <(git ls-files 'src/*.cc')
+else
+  mapfile -t files < <(git diff --name-only --diff-filter=d "$base" -- 'src/*.cc')
+fi
 wanted=()
 for file in "${files[@]}"; do
   case $file in *_test.cc) continue ;; esac

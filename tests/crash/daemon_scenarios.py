@@ -622,6 +622,25 @@ class Start(Stop):
         return self.cli("workload", "start", NAME)
 
 
+class StartStuck(Start):
+    """The engine can never start the container again, so another is made from its release in its place."""
+
+    def before(self):
+        super().before()
+        stuck = self.world.container
+        self.world.engine.fault("status", method="POST", path=f"{stuck}/start$", status=409, times=0,
+                                message=f"task {stuck}: already exists")
+
+    def promised(self, answer, mark):
+        super().promised(answer, mark)
+        there = {one["Id"] for one in self.world.containers()}
+        assert self.world.container not in there, "the container that never starts is still there"
+
+    def cleanup(self, state):
+        self.world.engine.clear_faults()
+        super().cleanup(state)
+
+
 def add_file(tar, name, content):
     info = tarfile.TarInfo(name)
     info.size = len(content)
@@ -637,4 +656,5 @@ def add_directory(tar, name):
 OPERATIONS = {scenario.__name__: scenario for scenario in (
     Capture, CaptureStopped, CaptureHooks, Adopt, Import, Restore, RestoreOnly, RestoreUnhealthy, RestoreKeep, AlsoStop,
     RestoreNamed, UndoNamed, RestoreMounted, UndoMounted, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy,
-    RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start)}
+    RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start,
+    StartStuck)}

@@ -92,11 +92,11 @@ def test_definitions_come_as_toml_and_from_standard_input(cairn):
 def test_tables_for_people(cairn):
     deploy(cairn, workload())
     fill(place(cairn), "first")
-    ident = snapshot(cairn)
+    ident = cairn.ok("snapshot", "create", "web", "--label", "by=hand", "--label", "n=1")["id"]
     for arguments, words in (
         (("workload", "ls"), ["NAME", "web", "running"]), (("workload", "show", "web"), ["web", "/data"]),
-        (("volume", "ls", "web"), ["TARGET", "/data", "project"]), (("snapshot", "ls"), ["ID", ident, "stored"]),
-        (("snapshot", "show", ident), [ident, "/data"]), (("operation", "ls"), ["snapshot.create", "done"]),
+        (("volume", "ls", "web"), ["TARGET", "/data", "project"]), (("snapshot", "ls"), ["ID", ident, "stored", "by=hand,n=1"]),
+        (("snapshot", "show", ident), [ident, "/data", "by=hand,n=1"]), (("operation", "ls"), ["snapshot.create", "done"]),
         (("system", "settings", "ls"), ["undo_keep", "24h"]), (("system", "info"), ["repository"]),
         (("system", "fsck"), ["clean"]), (("events", "ls"), ["deploy.done"]),
         (("snapshot", "restore", "web", ident, "--dry-run"), ["/data"]),
