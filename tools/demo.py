@@ -203,6 +203,7 @@ def play(shared_engine: bool, ready=None) -> None:
     phases = Phases()
     engine = MachineDocker() if shared_engine else RealDocker()
     cairnd = None
+    kept = False
     try:
         if not shared_engine:
             engine.start()
@@ -216,10 +217,11 @@ def play(shared_engine: bool, ready=None) -> None:
                   f"The engine:   docker -H unix://{engine.socket} ps\n"
                   f"Stop it:      kill {os.getpid()}; this removes what is in {cairnd.base}" +
                   ("" if shared_engine else f" and {engine.base}"))
+            kept = True
             ready()
             signal.pause()
-    except Exception:
-        if cairnd is not None:
+    except BaseException:
+        if cairnd is not None and not kept:
             sys.stderr.write(f"--- cairnd, last lines\n{cairnd.tail()}\n")
         raise
     finally:
