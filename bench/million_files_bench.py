@@ -53,12 +53,13 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, help="where to work (default: a temporary directory)")
     options, _ = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="cairn-million-", dir=options.dir) as scratch:
-        source, repo, copy = (Path(scratch) / name for name in ("source", "repo", "copy"))
+        source, repo, copy, facts = (Path(scratch) / name for name in ("source", "repo", "copy", "facts"))
         fill(source, options.files)
         copy.mkdir()
+        facts.mkdir()
         measured("init", TOOL, "init", repo)
-        ident, first = measured("capture", TOOL, "archive", repo, source)
-        ident, again = measured("unchanged", TOOL, "archive-again", repo, ident.strip(), source)
+        _, first = measured("capture", TOOL, "capture", repo, facts, source)
+        ident, again = measured("unchanged", TOOL, "capture", repo, facts, source)
         sizes, listed = measured("list", TOOL, "measure", repo, ident.strip(), "/volumes/0")
         _, restored = measured("restore", TOOL, "restore", repo, ident.strip(), "/volumes/0", copy)
         wanted = f"{options.files // 1000 * 1000 + 1001} entries"

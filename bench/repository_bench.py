@@ -128,12 +128,13 @@ class Cairn:
     def begin(self) -> None:
         timed(self.tool, "init", self.store)
         self.opening = timed(self.tool, "snapshots", self.store)
-        self.ident = ""
+        self.scratch = self.base / "cairn-scratch"
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
 
     def capture(self, source: Path) -> Cost:
         output = self.base / "id"
-        verb = ["archive-again", self.store, self.ident] if self.ident else ["archive", self.store]
-        cost = timed(self.tool, *verb, source, output=output)
+        cost = timed(self.tool, "capture", self.store, self.scratch, source, output=output)
         self.ident = output.read_text().strip()
         return cost.less(self.opening)
 
@@ -245,7 +246,7 @@ def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, 
             cost = tool.restore(target)
             synced = timed("sync", "-f", target)
             costs[tool.name]["restore"].append(Cost(cost.wall + synced.wall, cost.cpu + synced.cpu))
-    for path in [*(tool.store for tool in tools), base / "restic-cache", base / "borg-base"]:
+    for path in [*(tool.store for tool in tools), base / "cairn-scratch", base / "restic-cache", base / "borg-base"]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/blob_reader.h"
 #include "repository/lock.h"
 #include "repository/repository.h"

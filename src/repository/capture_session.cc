@@ -105,6 +105,11 @@ Result<CutResult> CaptureSession::cut(std::int64_t deadline_ms) {
   return result;
 }
 
+void CaptureSession::freeze() {
+  CHECK(state_->known && !state_->known_is_old);
+  state_->frozen = std::move(state_->known);
+}
+
 Result<PendingSnapshot> CaptureSession::store(std::string_view manifest_json) {
   CHECK(state_->frozen);
   return run_store(*state_, manifest_json);

@@ -18,7 +18,7 @@
 #include "base/progress.h"
 #include "base/result.h"
 #include "os/dir.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/facts.h"
 #include "repository/repository.h"
 
@@ -70,7 +70,9 @@ class CaptureSession {
   // 0: none. kConflict where it passed, or where the wall clock was stepped since the last pass.
   // Only after a pass.
   Result<CutResult> cut(std::int64_t deadline_ms);
-  // Stores what the cut put aside, and the trees. Only after a cut; ends the session.
+  // In place of a cut, for trees that hold still: takes each file as the last pass read it.
+  void freeze();
+  // Stores what the cut put aside, and the trees. Only after a cut or freeze(); ends the session.
   Result<PendingSnapshot> store(std::string_view manifest_json);
 
   // After store(): what the next capture of these volumes may know.

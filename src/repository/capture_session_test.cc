@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -23,10 +24,6 @@ class CaptureSessionTest : public RepositoryTest {
  protected:
   void SetUp() override {
     RepositoryTest::SetUp();
-    fs::create_directory(path_ + "/scratch");
-    auto scratch = os::Dir::open(path_ + "/scratch");
-    ASSERT_TRUE(scratch.ok());
-    scratch_ = std::move(*scratch);
     auto source = os::Dir::open(source_path(""));
     ASSERT_TRUE(source.ok());
     source_ = std::move(*source);
@@ -96,7 +93,6 @@ class CaptureSessionTest : public RepositoryTest {
   }
   std::map<std::string, std::string> live() { return files_of(source_path("")); }
 
-  std::optional<os::Dir> scratch_;
   std::optional<os::Dir> source_;
   std::unique_ptr<CaptureSession> session_;
   std::int64_t step_ns_ = 0;  // by which the wall clock was set
@@ -303,6 +299,56 @@ TEST_F(CaptureSessionTest, ReadsAgainWhatTheRepositoryLost) {
   EXPECT_EQ(pass().files_read, 1U);
   cut();
   EXPECT_EQ(stored(), live());
+}
+
+TEST_F(CaptureSessionTest, ReadsOnlyWhatChangedSinceAnEarlierCapture) {
+  fs::create_directories(source_path("a/b/c"));
+  for (const char* name : {"top", "a/one", "a/b/two", "a/b/c/three", "a/b/c/four"}) {
+    write_file(source_path(name), name);
+  }
+  ASSERT_EQ(::chmod(source_path("a/b/c/four").c_str(), 04750), 0);
+  let_clock_tick();
+  begin();
+  pass();
+  cut();
+  stored();
+  struct stat before{};
+  ASSERT_EQ(::stat(source_path("top").c_str(), &before), 0);
+  write_file(source_path("top"), "tip");  // of the same size, and soon of the same mtime
+  const timespec times[2] = {before.st_atim, before.st_mtim};
+  ASSERT_EQ(::utimensat(AT_FDCWD, source_path("top").c_str(), times, 0), 0);
+  write_file(source_path("a/new"), "new");
+  fs::rename(source_path("a/b/c/three"), source_path("a/b/c/tree"));
+  let_clock_tick();
+  begin(session_->take_facts());
+  EXPECT_EQ(pass().files_read, 3U);
+  EXPECT_EQ(cut().files_changed, 0U);
+  EXPECT_EQ(stored(), live());
+  struct stat after{};
+  ASSERT_EQ(::stat((target() + "/a/b/c/four").c_str(), &after), 0);
+  EXPECT_EQ(after.st_mode & 07777U, 04750U);
+}
+
+// Read in a pass, in the cut, or not again: what is left out of the snapshot is told each time.
+TEST_F(CaptureSessionTest, TellsOfAttributesThatHaveNoPlace) {
+  for (const char* name : {"early", "late"}) {
+    write_file(source_path(name), name);
+    ASSERT_EQ(::setxattr(source_path(name).c_str(), "user.\xff", "1", 1, 0), 0);
+  }
+  fs::create_directory(source_path("dir"));
+  ASSERT_EQ(::setxattr(source_path("dir").c_str(), "user.\xfe", "1", 1, 0), 0);
+  let_clock_tick();
+  begin();
+  pass();
+  write_file(source_path("late"), "later");
+  EXPECT_EQ(cut().files_changed, 1U);
+  EXPECT_EQ(stored(), live());
+  EXPECT_EQ(stats_.warnings.size(), 3U);
+  begin(session_->take_facts());
+  pass();
+  cut();
+  stored();
+  EXPECT_EQ(stats_.warnings.size(), 3U);
 }
 
 TEST_F(CaptureSessionTest, EndsTheCutAtItsDeadline) {

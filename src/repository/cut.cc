@@ -12,7 +12,7 @@ namespace cairn::repository {
 
 namespace {
 
-class Cutter {
+class Cutter final : public ScanVisitor {
  public:
   Cutter(SessionState& session, std::int64_t deadline_ms)
       : session_(session), deadline_ms_(deadline_ms) {}
@@ -21,11 +21,9 @@ class Cutter {
   [[nodiscard]] const CutResult& result() const { return result_; }
 
  private:
-  Status walk(const os::Dir& dir, const std::string& path, const os::FileId& id, std::size_t depth);
-  Status walk_child(
-      const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged, std::size_t depth);
-  Status put_aside(const os::Dir& dir,
-                   const std::string& path,
+  Status enter(const std::shared_ptr<ScanDir>& dir) override;
+  Status leave(const std::shared_ptr<ScanDir>& dir) override;
+  Status put_aside(const ScanDir& dir,
                    Fact& fact,
                    const Fact* before,
                    std::uint64_t directory_bytes);
@@ -34,29 +32,27 @@ class Cutter {
   const std::int64_t deadline_ms_;
   ScanRoot* root_ = nullptr;
   Spool* spool_ = nullptr;
+  std::vector<Id> trees_;  // of the directories that the walk is in, where they are as they were
   CutResult result_;
 };
 
 // before: the last pass's fact of that name. Leaves fact without a name where it vanished.
-Status Cutter::put_aside(const os::Dir& dir,
-                         const std::string& path,
+Status Cutter::put_aside(const ScanDir& dir,
                          Fact& fact,
                          const Fact* before,
                          std::uint64_t directory_bytes) {
-  auto opened = open_to_read(dir, fact.node.name);
-  if (!opened.ok()) return opened.error().with_context(printable(path));
+  auto opened = open_to_read(dir.dir, fact.node.name);
+  if (!opened.ok()) return opened.error();
   if (!opened->fd.valid()) {
     fact.node.name.clear();
     return {};
   }
   set_metadata(fact.node, opened->stat, fact.node.device_id);
   TRY_ASSIGN(fact.id, os::file_id_of(opened->fd));
-  std::size_t lost = 0;
-  TRY_ASSIGN(fact.node.xattrs, read_xattrs(opened->fd, lost));
-  if (lost != 0) root_->warn(lost_xattr_words(path));
+  TRY_ASSIGN(fact.node.xattrs, read_xattrs(opened->fd, fact.xattrs_lost));
   if (before != nullptr && before->id != fact.id) before = nullptr;
   auto added = spool_->add(opened->fd, opened->stat, before, deadline_ms_);
-  if (!added.ok()) return added.error().with_context("put aside " + printable(path));
+  if (!added.ok()) return added.error().with_context("put aside");
   fact.stat_bytes = added->file.stat.size_bytes;
   // Pages may be dirty that a later store changes without moving ctime: read again next time.
   fact.settled = false;
@@ -72,55 +68,41 @@ Status Cutter::put_aside(const os::Dir& dir,
   return {};
 }
 
-Status Cutter::walk_child(
-    const os::Dir& dir, const std::string& path, Fact& fact, bool unchanged, std::size_t depth) {
-  auto child = dir.open_dir(fact.node.name, os::Crossing::kRefuse);
-  if (!child.ok() && os::is_gone(child.error())) {
-    fact.node.name.clear();
-    return {};
-  }
-  if (!child.ok()) return child.error().with_context(printable(path));
-  if (!unchanged) TRY(read_directory_facts(*child, fact, *root_, path));
-  return walk(*child, path, fact.id, depth + 1);
-}
-
-Status Cutter::walk(const os::Dir& dir,
-                    const std::string& path,
-                    const os::FileId& id,
-                    std::size_t depth) {
-  if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
+Status Cutter::enter(const std::shared_ptr<ScanDir>& dir) {
   if (session_.stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
   TRY(check_deadline(deadline_ms_));
-  const auto index = static_cast<std::uint32_t>(root_->index);
-  TRY_ASSIGN(const std::optional<DirFacts> known, session_.known->find(index, id));
-  const DirFacts* before = known ? &*known : nullptr;
-  TRY_ASSIGN(std::vector<ScannedEntry> entries,
-             scan_directory(dir, path, *root_, before, session_.since));
+  const DirFacts* before = dir->known ? &*dir->known : nullptr;
   std::uint64_t directory_bytes = 0;
-  for (const ScannedEntry& entry : entries) {
+  for (const ScannedEntry& entry : dir->entries) {
     if (entry.fact.node.type == NodeType::kFile) directory_bytes += entry.fact.stat_bytes;
   }
-  DirFacts out;
-  bool same = before != nullptr && before->entries.size() == entries.size();
-  for (ScannedEntry& entry : entries) {
+  bool same = before != nullptr && before->entries.size() == dir->entries.size();
+  for (ScannedEntry& entry : dir->entries) {
     same = same && entry.unchanged;
     Fact& fact = entry.fact;
-    if (fact.node.type == NodeType::kDir) {
-      TRY(walk_child(dir, join_path(path, fact.node.name), fact, entry.unchanged, depth));
-    } else if (fact.node.type == NodeType::kFile && !entry.unchanged) {
-      const Fact* old = nullptr;
-      if (before != nullptr) {
-        const auto at = std::ranges::lower_bound(
-            before->entries, fact.node.name, {},
-            [](const Fact& one) -> const std::string& { return one.node.name; });
-        if (at != before->entries.end() && at->node.name == fact.node.name) old = &*at;
-      }
-      TRY(put_aside(dir, join_path(path, fact.node.name), fact, old, directory_bytes));
-    }
-    if (!fact.node.name.empty()) out.entries.push_back(std::move(fact));
+    if (fact.node.type != NodeType::kFile || entry.unchanged) continue;
+    const Fact* old = before != nullptr ? before->find(fact.node.name) : nullptr;
+    const std::string name = fact.node.name;
+    const Status aside = put_aside(*dir, fact, old, directory_bytes);
+    if (!aside.ok()) return aside.error().with_context(printable(path_below(*dir, name)));
   }
-  if (same) out.tree = before->tree;
-  return session_.frozen->put(index, id, out);
+  trees_.push_back(same ? before->tree : Id());
+  return {};
+}
+
+Status Cutter::leave(const std::shared_ptr<ScanDir>& dir) {
+  DirFacts out;
+  out.tree = trees_.back();
+  trees_.pop_back();
+  out.entries.reserve(dir->entries.size());
+  for (ScannedEntry& entry : dir->entries) {
+    if (entry.fact.node.name.empty()) {
+      out.tree = {};
+    } else {
+      out.entries.push_back(std::move(entry.fact));
+    }
+  }
+  return session_.frozen->put(static_cast<std::uint32_t>(root_->index), dir->id, out);
 }
 
 Status Cutter::cut_root(const ArchiveRoot& given) {
@@ -130,11 +112,8 @@ Status Cutter::cut_root(const ArchiveRoot& given) {
   TRY_ASSIGN(std::unique_ptr<Spool> spool, Spool::create(*given.dir, *session_.scratch));
   session_.spools.push_back(std::move(spool));
   spool_ = session_.spools.back().get();
-  TRY(walk(*given.dir, "", root_->id, 0));
+  TRY(walk_tree(*root_, &*session_.known, session_.since, *this));
   result_.entries += root_->entries;
-  if (const std::size_t outside = root_->links_missing.size(); outside != 0) {
-    root_->warn(links_outside_words(outside));
-  }
   return spool_->seal();
 }
 

@@ -110,29 +110,53 @@ class TreeStore {
   explicit TreeStore(SessionState& session)
       : session_(session), store_(session.repository.master_key()) {}
 
-  // The node of /volumes/<index> with its subtree, and what it counted.
+  // The node of /volumes/<index> with its subtree, and what was found in it.
   Result<Node> store_root(const ScanRoot& root, RootStats& stats);
   StoreContext& context() { return store_; }
 
  private:
-  Result<Id> store_directory(const ScanRoot& root,
-                             const os::FileId& id,
-                             RootStats& stats,
-                             std::size_t depth);
-  void fill_in(Fact& fact);
+  // A directory whose subdirectories are being stored.
+  struct Level {
+    DirFacts facts;
+    os::FileId id;
+    bool same = false;     // as an earlier capture stored it
+    std::size_t next = 0;  // entry to look at
+  };
+
+  Status enter(const os::FileId& id);
+  Status leave();
+  void look_at(Level& level, Fact& fact);
+  [[nodiscard]] std::string path_of(std::string_view name) const;
   Result<Id> store_tree(const DirFacts& facts);
 
   SessionState& session_;
   StoreContext store_;
+  std::uint32_t index_ = 0;  // of the root at hand
+  RootStats* stats_ = nullptr;
+  std::vector<Level> levels_;
+  Id stored_;  // the tree of the directory that was left last
 };
 
-void TreeStore::fill_in(Fact& fact) {
-  if (fact.spooled == 0) return;
-  const SpooledFile& spooled = session_.spooled[fact.spooled - 1];
-  fact.node.content = spooled.content;
-  fact.node.size = spooled.stat.size_bytes;
-  fact.fixed_bytes = spooled.fixed_bytes;
-  fact.spooled = 0;
+void add_warning(RootStats& stats, std::string sentence) {
+  if (stats.warnings.size() < kWarningsMax) stats.warnings.push_back(std::move(sentence));
+}
+
+// The format has no place for a name that is not UTF-8: better left out than changed.
+void warn_of_lost(RootStats& stats, std::size_t lost, const std::string& path) {
+  if (lost == 0) return;
+  add_warning(stats, std::to_string(lost) + " extended attributes of /" + printable(path) +
+                         " are left out: their names are not UTF-8");
+}
+
+// Of the entry name in the directory at hand.
+std::string TreeStore::path_of(std::string_view name) const {
+  std::string path;
+  for (std::size_t i = 0; i + 1 < levels_.size(); ++i) {
+    const Level& above = levels_[i];
+    path += above.facts.entries[above.next - 1].node.name + "/";
+  }
+  path += name;
+  return path;
 }
 
 Result<Id> TreeStore::store_tree(const DirFacts& facts) {
@@ -146,46 +170,75 @@ Result<Id> TreeStore::store_tree(const DirFacts& facts) {
   return session_.writer.store(BlobType::kTree, as_bytes(json), store_);
 }
 
-Result<Id> TreeStore::store_directory(const ScanRoot& root,
-                                      const os::FileId& id,
-                                      RootStats& stats,
-                                      std::size_t depth) {
+Status TreeStore::enter(const os::FileId& id) {
   if (session_.stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
-  const auto index = static_cast<std::uint32_t>(root.index);
-  TRY_ASSIGN(std::optional<DirFacts> facts, session_.frozen->find(index, id));
+  TRY_ASSIGN(std::optional<DirFacts> facts, session_.frozen->find(index_, id));
   if (!facts) return Error(Code::kInternal, "a directory of the cut is missing");
-  bool same = !facts->tree.is_zero() && session_.writer.has(BlobType::kTree, facts->tree);
-  ++stats.dirs;
-  for (Fact& fact : facts->entries) {
-    fill_in(fact);
-    if (fact.node.type == NodeType::kDir) {
-      TRY_ASSIGN(const Id subtree, store_directory(root, fact.id, stats, depth + 1));
-      same = same && subtree == fact.node.subtree;
-      fact.node.subtree = subtree;
-      continue;
-    }
-    ++stats.files;
-    if (fact.node.type == NodeType::kFile) stats.bytes += fact.node.size;
+  const bool same = !facts->tree.is_zero() && session_.writer.has(BlobType::kTree, facts->tree);
+  levels_.push_back({.facts = std::move(*facts), .id = id, .same = same});
+  ++stats_->dirs;
+  return {};
+}
+
+// Fills in what the cut put aside, and counts.
+void TreeStore::look_at(Level& level, Fact& fact) {
+  if (fact.xattrs_lost != 0) warn_of_lost(*stats_, fact.xattrs_lost, path_of(fact.node.name));
+  if (fact.node.type == NodeType::kDir) return;
+  if (fact.spooled != 0) {
+    const SpooledFile& spooled = session_.spooled[fact.spooled - 1];
+    fact.node.content = spooled.content;
+    fact.node.size = spooled.stat.size_bytes;
+    fact.fixed_bytes = spooled.fixed_bytes;
+    fact.spooled = 0;
+    level.same = false;
   }
-  if (!same) {
-    TRY_ASSIGN(facts->tree, store_tree(*facts));
+  ++stats_->files;
+  if (fact.node.type == NodeType::kFile) stats_->bytes += fact.node.size;
+}
+
+// The last level, whose subdirectories are all stored.
+Status TreeStore::leave() {
+  Level& level = levels_.back();
+  if (!level.same) {
+    TRY_ASSIGN(level.facts.tree, store_tree(level.facts));
   }
-  TRY(session_.stored->put(index, id, *facts));
-  session_.progress.add(0, facts->entries.size());
-  return facts->tree;
+  TRY(session_.stored->put(index_, level.id, level.facts));
+  session_.progress.add(0, level.facts.entries.size());
+  stored_ = level.facts.tree;
+  levels_.pop_back();
+  if (levels_.empty()) return {};
+  Level& above = levels_.back();
+  Fact& fact = above.facts.entries[above.next - 1];
+  above.same = above.same && fact.node.subtree == stored_;
+  fact.node.subtree = stored_;
+  return {};
 }
 
 Result<Node> TreeStore::store_root(const ScanRoot& root, RootStats& stats) {
+  index_ = static_cast<std::uint32_t>(root.index);
+  stats_ = &stats;
+  TRY(enter(root.id));
+  while (!levels_.empty()) {
+    Level& level = levels_.back();
+    if (level.next == level.facts.entries.size()) {
+      TRY(leave());
+      continue;
+    }
+    Fact& fact = level.facts.entries[level.next++];
+    look_at(level, fact);
+    if (fact.node.type == NodeType::kDir) TRY(enter(fact.id));
+  }
   Node node = root.node;
-  TRY_ASSIGN(node.subtree, store_directory(root, root.id, stats, 0));
+  node.subtree = stored_;
   stats.index = root.index;
   stats.sockets_skipped = root.sockets;
   stats.mounts_skipped = root.mounts;
-  stats.warnings = root.warnings;
   stats.links_outside = root.links_missing.size();
   stats.walked = root.entries;
   stats.changed_files = root.changed_files;
   stats.changed_bytes = root.changed_bytes;
+  warn_of_lost(stats, root.xattrs_lost, "");
+  if (stats.links_outside != 0) add_warning(stats, links_outside_words(stats.links_outside));
   return node;
 }
 

@@ -13,7 +13,7 @@ namespace cairn::repository {
 namespace {
 
 // Block: u32 magic, u32 payload bytes, the first 8 bytes of the payload's SHA-256, payload.
-constexpr std::uint32_t kBlockMagic = 0x31434146;  // "FAC1"
+constexpr std::uint32_t kBlockMagic = 0x32434146;  // "FAC2"
 constexpr std::size_t kBlockHeadBytes = 16;
 // Footer at the end of a saved file: index entries, then the trailer.
 constexpr std::uint32_t kTrailerMagic = 0x31544146;  // "FAT1"
@@ -75,6 +75,7 @@ void put_fact(ByteWriter& out, const Fact& fact) {
   out.number(fact.stat_bytes);
   out.number(fact.fixed_bytes);
   out.number(fact.settled ? 1 : 0);
+  out.number(fact.xattrs_lost);
   out.number(fact.spooled);
 }
 
@@ -107,11 +108,18 @@ Fact get_fact(ByteReader& in) {
   fact.stat_bytes = in.number();
   fact.fixed_bytes = static_cast<std::uint32_t>(in.number());
   fact.settled = in.number() != 0;
+  fact.xattrs_lost = in.number();
   fact.spooled = static_cast<std::uint32_t>(in.number());
   return fact;
 }
 
 }  // namespace
+
+const Fact* DirFacts::find(std::string_view name) const {
+  const auto at = std::ranges::lower_bound(
+      entries, name, {}, [](const Fact& one) -> std::string_view { return one.node.name; });
+  return at != entries.end() && at->node.name == name ? &*at : nullptr;
+}
 
 struct FactsFile::State {
   os::Fd file;

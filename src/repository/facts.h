@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -26,6 +27,7 @@ struct Fact {
   std::uint32_t fixed_bytes = 0;  // the length of content's chunks where all but the last have one
   // What was read holds as long as id, type, stat_bytes, mtime and ctime stay (docs/formats.md).
   bool settled = false;
+  std::size_t xattrs_lost = 0;  // extended attributes that have no place in the format
   std::uint32_t spooled = 0;  // 1 + the number of the spooled copy that holds the content; 0: none
   bool operator==(const Fact&) const = default;
 };
@@ -33,6 +35,9 @@ struct Fact {
 struct DirFacts {
   std::vector<Fact> entries;  // in byte order of name
   Id tree;  // what these entries are stored as, where every subtree stays; zero: not known
+
+  // Null where there is none.
+  [[nodiscard]] const Fact* find(std::string_view name) const;
 };
 
 // put() is thread-safe, and so are find() and roots after seal(); the rest belongs to one thread.

@@ -41,20 +41,20 @@ class Fidelity : public RepositoryTest {
 // Keeps what it is told.
 class Recorder final : public Progress {
  public:
-  void phase(std::string_view) override {}
+  void phase(std::string_view name) override {
+    const std::scoped_lock lock(mutex_);
+    reads_ = name == "read";
+  }
   void count(const Count& count) override {
     const std::scoped_lock lock(mutex_);
-    counts.push_back(count);
+    if (reads_) counts.push_back(count);
   }
-  void warn(std::string_view text) override {
-    const std::scoped_lock lock(mutex_);
-    warnings.emplace_back(text);
-  }
-  std::vector<Count> counts;
-  std::vector<std::string> warnings;
+  void warn(std::string_view) override {}
+  std::vector<Count> counts;  // of the phase that reads
 
  private:
   std::mutex mutex_;
+  bool reads_ = false;
 };
 
 TEST_F(Fidelity, TreesDeeperThanAPathAreKept) {
@@ -89,7 +89,7 @@ TEST_F(Fidelity, TreesDeeperThanAPathAreKept) {
   // What a failure leaves of it is let go of level by level, not by recursion.
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(archive_source(nullptr, stop.get_token()).error().code(), Code::kCancelled);
+  EXPECT_EQ(archive_source(stop.get_token()).error().code(), Code::kCancelled);
 }
 
 TEST_F(Fidelity, DirectoriesBelowTheLimitOfDepthAreRefused) {
@@ -122,13 +122,10 @@ TEST_F(Fidelity, NamesOutsideOfTheVolumeAreReported) {
   std::filesystem::create_hard_link(source() + "/inside", source() + "/inside2");
   write_file(source() + "/both", "2");
   std::filesystem::create_hard_link(source() + "/both", path_ + "/outside/both");
-  const os::Dir dir = os::Dir::open(source()).value();
-  Recorder recorder;
-  const auto pending = archive(*repository_, "{}", {{0, &dir}}, nullptr, recorder, {});
+  const auto pending = archive_source();
   ASSERT_TRUE(pending.ok());
   EXPECT_EQ(pending->result.roots[0].links_outside, 1U);
-  ASSERT_EQ(recorder.warnings.size(), 1U);
-  EXPECT_EQ(pending->result.roots[0].warnings, recorder.warnings);
+  EXPECT_EQ(pending->result.roots[0].warnings.size(), 1U);
 }
 
 TEST_F(Fidelity, ProgressStaysBelowTheTruthAndEndsAtIt) {
@@ -136,15 +133,14 @@ TEST_F(Fidelity, ProgressStaysBelowTheTruthAndEndsAtIt) {
   write_file(source() + "/dir/pages", std::string(24 << 20, 'p'));
   write_file(source() + "/dir/text", std::string((9 << 20) + 1, 't'));
   write_file(source() + "/small", "small");
-  const os::Dir dir = os::Dir::open(source()).value();
   Recorder recorder;
-  const auto pending = archive(*repository_, "{}", {{0, &dir}}, nullptr, recorder, {});
+  const auto pending = archive_source(recorder);
   ASSERT_TRUE(pending.ok());
   ASSERT_FALSE(recorder.counts.empty());
   const Progress::Count last = recorder.counts.back();
   EXPECT_EQ(last.bytes_done, (24U << 20U) + (9U << 20U) + 1 + 5);
   EXPECT_EQ(last.bytes_done, pending->result.roots[0].bytes);
-  EXPECT_EQ(last.items_done, 5U);
+  EXPECT_EQ(last.items_done, 4U);
   for (const Progress::Count& count : recorder.counts) {
     EXPECT_LE(count.bytes_done, last.bytes_done);
     EXPECT_LE(count.items_done, last.items_done);

@@ -2,6 +2,9 @@
 // write down what was found. Trees are not stored: they change until the cut.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <thread>
 #include <variant>
 
@@ -17,28 +20,28 @@ namespace cairn::repository {
 
 namespace {
 
+constexpr std::ptrdiff_t kFilesPerJob = 16;  // handed to a reader at once, so that it seldom waits
+constexpr std::chrono::milliseconds kMeasureAfter{500};  // a quick pass needs no total
+
 // One directory until all its files are read. pending counts those, and one for the walk.
 struct HotDir {
-  os::Dir dir;
-  ScanRoot* root = nullptr;
-  std::string path;
-  os::FileId id;
-  Id tree;                            // of an earlier capture, while everything is as it was
-  std::vector<ScannedEntry> entries;  // a fact without a name vanished
-  std::uint64_t files_bytes = 0;      // sizes of the regular files, as listed
+  std::shared_ptr<ScanDir> scan;
+  std::uint32_t root = 0;
+  Id tree;                        // of an earlier capture, while everything is as it was
+  std::uint64_t files_bytes = 0;  // sizes of the regular files, as listed
   std::atomic<std::size_t> pending = 1;
-  std::atomic<bool> changed = false;
 
-  HotDir(os::Dir open_dir, ScanRoot* of_root, std::string relative_path, os::FileId dir_id)
-      : dir(std::move(open_dir)), root(of_root), path(std::move(relative_path)), id(dir_id) {}
+  HotDir(std::shared_ptr<ScanDir> dir, std::uint32_t root_index)
+      : scan(std::move(dir)), root(root_index) {}
 };
 
-struct HotFile {
+// Files of one directory for one reader.
+struct HotFiles {
   std::shared_ptr<HotDir> dir;
-  std::size_t slot = 0;
+  std::vector<std::size_t> slots;
 };
 
-class HotPass {
+class HotPass final : public ScanVisitor {
  public:
   HotPass(SessionState& session, FactsFile& out)
       : session_(session),
@@ -53,26 +56,22 @@ class HotPass {
   Result<PassResult> run(std::vector<ScanRoot>& roots);
 
  private:
-  using Job = std::variant<HotFile, FilePiece>;
+  using Job = std::variant<HotFiles, FilePiece>;
   struct Worker {
     explicit Worker(const codec::BoxKey& key) : store(key) {}
     StoreContext store;
     Bytes buffer;
   };
 
-  Status measure();
+  Status enter(const std::shared_ptr<ScanDir>& dir) override;
+  Status leave(const std::shared_ptr<ScanDir>& dir) override;
+  Status measure(const std::stop_token& stop);
   Status walk_all(std::vector<ScanRoot>& roots);
-  Status walk(os::Dir dir,
-              ScanRoot& root,
-              const std::string& path,
-              const os::FileId& id,
-              std::size_t depth);
-  Status walk_children(HotDir& dir, const std::vector<std::size_t>& children, std::size_t depth);
   [[nodiscard]] bool is_stored(const Fact& fact);
   bool offer(FilePiece& piece);
   Status work();
-  Status read_file(const HotFile& job, Worker& worker);
-  Status end_file(const HotFile& job, OpenFile& file);
+  Status read_file(const std::shared_ptr<HotDir>& in, std::size_t slot, Worker& worker);
+  Status end_file(HotDir& dir, std::size_t slot, OpenFile& file);
   Status complete(HotDir& dir);
   void work_ended();
 
@@ -83,8 +82,14 @@ class HotPass {
   std::atomic<std::size_t> open_jobs_ = 1;  // and one for the walk: the last one closes the queue
   std::atomic<std::uint64_t> files_read_ = 0;
   std::atomic<std::uint64_t> bytes_read_ = 0;
+  std::uint32_t root_ = 0;                     // the index of the one that is walked
+  std::vector<std::shared_ptr<HotDir>> open_;  // those on the way to where the walk is
   std::int64_t walk_us_ = 0;
+  std::int64_t pushing_us_ = 0;  // of the walk, waiting for room in the queue
   std::uint64_t entries_ = 0;
+  std::mutex mutex_;  // of ended_
+  std::condition_variable_any ended_changed_;
+  bool ended_ = false;  // all is read
   parallel::TaskGroup group_;
 };
 
@@ -103,87 +108,76 @@ bool HotPass::is_stored(const Fact& fact) {
 }
 
 void HotPass::work_ended() {
-  if (open_jobs_.fetch_sub(1) == 1) jobs_.close();
+  if (open_jobs_.fetch_sub(1) != 1) return;
+  jobs_.close();
+  const std::scoped_lock lock(mutex_);
+  ended_ = true;
+  ended_changed_.notify_all();
 }
 
 Status HotPass::complete(HotDir& dir) {
   if (dir.pending.fetch_sub(1) != 1) return {};
   DirFacts facts;
-  facts.entries.reserve(dir.entries.size());
-  for (ScannedEntry& entry : dir.entries) {
-    if (!entry.fact.node.name.empty()) facts.entries.push_back(std::move(entry.fact));
+  facts.tree = dir.tree;
+  facts.entries.reserve(dir.scan->entries.size());
+  for (ScannedEntry& entry : dir.scan->entries) {
+    if (entry.fact.node.name.empty()) {
+      facts.tree = {};
+    } else {
+      facts.entries.push_back(std::move(entry.fact));
+    }
   }
-  if (!dir.changed) facts.tree = dir.tree;
-  return out_.put(static_cast<std::uint32_t>(dir.root->index), dir.id, facts);
+  return out_.put(dir.root, dir.scan->id, facts);
 }
 
-Status HotPass::walk(
-    os::Dir dir, ScanRoot& root, const std::string& path, const os::FileId& id, std::size_t depth) {
-  if (depth > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
+Status HotPass::enter(const std::shared_ptr<ScanDir>& dir) {
   if (group_.stop_token().stop_requested()) return Error(Code::kCancelled, "cancelled");
-  const Stopwatch watch;
-  auto open = std::make_shared<HotDir>(std::move(dir), &root, path, id);
-  std::optional<DirFacts> known;
-  if (session_.known) {
-    auto found = session_.known->find(static_cast<std::uint32_t>(root.index), id);
-    if (found.ok()) known = std::move(*found);
-  }
-  TRY_ASSIGN(open->entries,
-             scan_directory(open->dir, path, root, known ? &*known : nullptr, session_.since));
-  if (known && known->entries.size() == open->entries.size()) open->tree = known->tree;
+  auto open = std::make_shared<HotDir>(dir, root_);
+  bool same = dir->known && dir->known->entries.size() == dir->entries.size();
   std::uint64_t items = 0;
   std::uint64_t bytes = 0;  // of files that need no reading
   std::vector<std::size_t> reads;
-  std::vector<std::size_t> children;
-  for (std::size_t i = 0; i < open->entries.size(); ++i) {
-    ScannedEntry& entry = open->entries[i];
+  for (std::size_t i = 0; i < dir->entries.size(); ++i) {
+    ScannedEntry& entry = dir->entries[i];
+    const bool is_file = entry.fact.node.type == NodeType::kFile;
     if (entry.unchanged && !is_stored(entry.fact)) entry.unchanged = false;
-    if (!entry.unchanged) open->changed = true;
-    if (entry.fact.node.type == NodeType::kFile) open->files_bytes += entry.fact.stat_bytes;
-    if (entry.fact.node.type == NodeType::kDir) children.push_back(i);
-    if (entry.fact.node.type == NodeType::kFile && !entry.unchanged) {
+    same = same && entry.unchanged;
+    if (is_file) open->files_bytes += entry.fact.stat_bytes;
+    if (is_file && !entry.unchanged) {
       reads.push_back(i);
-      ++open->pending;
     } else {
       ++items;
-      if (entry.fact.node.type == NodeType::kFile) bytes += entry.fact.stat_bytes;
+      if (is_file) bytes += entry.fact.stat_bytes;
     }
   }
-  walk_us_ += watch.elapsed_us();
+  if (same) open->tree = dir->known->tree;
+  open->pending += reads.size();
   session_.progress.add(bytes, items);
-  for (const std::size_t slot : reads) {
-    ++open_jobs_;
-    if (!jobs_.push(HotFile{open, slot})) return Error(Code::kCancelled, "cancelled");
+  const Stopwatch pushing;
+  open_jobs_ += reads.size();
+  for (auto at = reads.begin(); at != reads.end();) {
+    const auto end = at + std::min<std::ptrdiff_t>(kFilesPerJob, reads.end() - at);
+    if (!jobs_.push(HotFiles{open, {at, end}})) return Error(Code::kCancelled, "cancelled");
+    at = end;
   }
-  // From here on the entries of files belong to those who read them.
-  TRY(walk_children(*open, children, depth));
-  return complete(*open);
-}
-
-Status HotPass::walk_children(HotDir& dir,
-                              const std::vector<std::size_t>& children,
-                              std::size_t depth) {
-  for (const std::size_t slot : children) {
-    ScannedEntry& entry = dir.entries[slot];
-    const std::string path = join_path(dir.path, entry.fact.node.name);
-    auto child = dir.dir.open_dir(entry.fact.node.name, os::Crossing::kRefuse);
-    if (!child.ok() && os::is_gone(child.error())) {
-      entry.fact.node.name.clear();
-      dir.changed = true;
-      continue;
-    }
-    if (!child.ok()) return child.error().with_context(printable(path));
-    if (!entry.unchanged) TRY(read_directory_facts(*child, entry.fact, *dir.root, path));
-    TRY(walk(std::move(*child), *dir.root, path, entry.fact.id, depth + 1));
-  }
+  pushing_us_ += pushing.elapsed_us();
+  open_.push_back(std::move(open));
   return {};
 }
 
-Status HotPass::read_file(const HotFile& job, Worker& worker) {
-  HotDir& dir = *job.dir;
-  Fact& fact = dir.entries[job.slot].fact;
-  auto opened = open_to_read(dir.dir, fact.node.name);
-  if (!opened.ok()) return opened.error().with_context(printable(fact.node.name));
+Status HotPass::leave(const std::shared_ptr<ScanDir>& /*dir*/) {
+  const std::shared_ptr<HotDir> done = std::move(open_.back());
+  open_.pop_back();
+  return complete(*done);
+}
+
+Status HotPass::read_file(const std::shared_ptr<HotDir>& in, std::size_t slot, Worker& worker) {
+  HotDir& dir = *in;
+  Fact& fact = dir.scan->entries[slot].fact;
+  auto opened = open_to_read(dir.scan->dir, fact.node.name);
+  if (!opened.ok()) {
+    return opened.error().with_context(printable(path_below(*dir.scan, fact.node.name)));
+  }
   if (!opened->fd.valid()) {
     fact.node.name.clear();  // the next pass or the cut sees what took its place
     work_ended();
@@ -193,20 +187,24 @@ Status HotPass::read_file(const HotFile& job, Worker& worker) {
   TRY_ASSIGN(fact.id, os::file_id_of(opened->fd));
   fact.stat_bytes = opened->stat.size_bytes;
   fact.settled = is_before(opened->stat.ctime, session_.since);
-  std::size_t lost = 0;
-  TRY_ASSIGN(fact.node.xattrs, read_xattrs(opened->fd, lost));
+  TRY_ASSIGN(fact.node.xattrs, read_xattrs(opened->fd, fact.xattrs_lost));
   auto file = std::make_shared<OpenFile>();
   file->fd = std::move(opened->fd);
   file->stat = opened->stat;
   file->directory_bytes = dir.files_bytes;
-  file->done = [this, job](OpenFile& read, StoreContext&) { return end_file(job, read); };
-  auto stored = files_.store(file, worker.buffer, worker.store);
-  if (!stored.ok()) return stored.error().with_context("read a file of the volume");
+  file->done = [this, in, slot](OpenFile& read, StoreContext&) {
+    return end_file(*in, slot, read);
+  };
+  const std::string name = fact.node.name;  // the fact may be written and gone when this fails
+  const auto stored = files_.store(file, worker.buffer, worker.store);
+  if (!stored.ok()) {
+    return stored.error().with_context(printable(path_below(*dir.scan, name)));
+  }
   return {};
 }
 
-Status HotPass::end_file(const HotFile& job, OpenFile& file) {
-  Fact& fact = job.dir->entries[job.slot].fact;
+Status HotPass::end_file(HotDir& dir, std::size_t slot, OpenFile& file) {
+  Fact& fact = dir.scan->entries[slot].fact;
   fact.node.size = file.size_bytes;
   fact.node.content = std::move(file.content);
   fact.fixed_bytes = static_cast<std::uint32_t>(file.fixed_bytes);
@@ -215,14 +213,14 @@ Status HotPass::end_file(const HotFile& job, OpenFile& file) {
   bytes_read_ += file.size_bytes;
   session_.progress.add(0, 1);
   work_ended();
-  return complete(*job.dir);
+  return complete(dir);
 }
 
 Status HotPass::work() {
   Worker worker(session_.repository.master_key());
   while (auto job = jobs_.pop()) {
-    if (auto* file = std::get_if<HotFile>(&*job)) {
-      TRY(read_file(*file, worker));
+    if (const auto* files = std::get_if<HotFiles>(&*job)) {
+      for (const std::size_t slot : files->slots) TRY(read_file(files->dir, slot, worker));
     } else {
       TRY(files_.store_piece(std::move(std::get<FilePiece>(*job)), worker.buffer, worker.store));
     }
@@ -231,7 +229,13 @@ Status HotPass::work() {
 }
 
 // Runs ahead of the readers, so that people see how much is left.
-Status HotPass::measure() {
+Status HotPass::measure(const std::stop_token& stop) {
+  {
+    std::unique_lock lock(mutex_);
+    const bool ended =
+        ended_changed_.wait_for(lock, stop, kMeasureAfter, [this] { return ended_; });
+    if (ended || stop.stop_requested()) return {};
+  }
   os::TreeSize all;
   for (const ArchiveRoot& root : session_.given) {
     TRY_ASSIGN(const os::TreeSize size, os::measure_tree(*root.dir));
@@ -243,11 +247,13 @@ Status HotPass::measure() {
 }
 
 Status HotPass::walk_all(std::vector<ScanRoot>& roots) {
+  const Stopwatch watch;
   for (ScanRoot& root : roots) {
-    TRY_ASSIGN(os::Dir dir, root.dir->clone());
-    TRY(walk(std::move(dir), root, "", root.id, 0));
+    root_ = static_cast<std::uint32_t>(root.index);
+    TRY(walk_tree(root, session_.known ? &*session_.known : nullptr, session_.since, *this));
     entries_ += root.entries;
   }
+  walk_us_ = watch.elapsed_us() - pushing_us_;
   work_ended();
   return {};
 }
@@ -258,7 +264,7 @@ Result<PassResult> HotPass::run(std::vector<ScanRoot>& roots) {
   for (std::size_t i = 0; i < workers; ++i) {
     group_.run([this](const std::stop_token&) { return work(); });
   }
-  group_.run([this](const std::stop_token&) { return measure(); });
+  group_.run([this](const std::stop_token& stop) { return measure(stop); });
   const Status walked = walk_all(roots);
   if (!walked.ok()) group_.fail(walked.error());
   const Status done = group_.wait();
@@ -286,14 +292,15 @@ Result<PassResult> run_pass(SessionState& session) {
     TRY(os::sync_file_system(root.dir->fd()));
     synced.push_back(stat.device);
   }
-  std::vector<ScanRoot> roots;
+  session.roots.clear();
   for (const ArchiveRoot& root : session.given) {
     TRY_ASSIGN(ScanRoot open, ScanRoot::open(root));
-    roots.push_back(std::move(open));
+    session.roots.push_back(std::move(open));
   }
   TRY_ASSIGN(FactsFile out, FactsFile::create(*session.scratch));
-  TRY_ASSIGN(const PassResult result, HotPass(session, out).run(roots));
+  TRY_ASSIGN(const PassResult result, HotPass(session, out).run(session.roots));
   TRY(out.seal());
+  session.progress.end();
   session.known = std::move(out);
   session.known_is_old = false;
   return result;

@@ -12,13 +12,11 @@ inline constexpr std::size_t kPackBytesTarget = std::size_t{16} << 20U;
 inline constexpr std::size_t kIndexBlobsTarget = 50'000;       // blobs in one index file
 inline constexpr std::size_t kWholeFileBytesMax = 512 * 1024;  // smaller files are one blob
 
-// Memory of one archiver: packs that are written at the same time, chunks waiting for a worker.
+// Memory of one capture: packs that are written at the same time, chunks waiting for a worker.
 inline constexpr std::size_t kPacksInFlight = 2;
 inline constexpr std::size_t kChunksInFlight = 16;
 inline constexpr std::size_t kJobsQueued = 256;
 inline constexpr std::size_t kWorkersMax = 8;
-
-inline constexpr std::size_t kParentDirsMax = 256;  // directories of a parent kept in memory
 
 // Of one restorer's window: what is planned together and read pack by pack.
 inline constexpr std::size_t kWindowBlobs = 8192;

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/strings.h"
-#include "repository/archiver.h"
+#include "codec/hash.h"
+#include "repository/capture_session.h"
 #include "repository/checker.h"
-#include "repository/parent_files.h"
 #include "repository/pruner.h"
 #include "repository/repository.h"
 #include "repository/restorer.h"
@@ -20,8 +20,7 @@ namespace {
 
 constexpr const char* kUsage =
     "usage: cairn_repo_tool init REPO\n"
-    "       cairn_repo_tool archive REPO DIR...      prints the snapshot's id\n"
-    "       cairn_repo_tool archive-again REPO PARENT DIR...\n"
+    "       cairn_repo_tool capture REPO SCRATCH DIR...      prints the snapshot's id\n"
     "       cairn_repo_tool restore REPO SNAPSHOT PATH TARGET [PATH TARGET]...\n"
     "       cairn_repo_tool measure REPO SNAPSHOT PATH\n"
     "       cairn_repo_tool cat REPO SNAPSHOT PATH\n"
@@ -43,53 +42,8 @@ Status run_init(const Arguments& args) {
   return {};
 }
 
-// Two ticks of the slowest clock of a file system (4 ms).
-constexpr std::uint32_t kTicksNs = 8'000'000;
-
-Timespec nanoseconds_before(Timespec time, std::uint32_t nanoseconds) {
-  constexpr std::uint32_t kSecond = 1'000'000'000;
-  if (time.nanoseconds < nanoseconds) {
-    --time.seconds;
-    time.nanoseconds += kSecond;
-  }
-  time.nanoseconds -= nanoseconds;
-  return time;
-}
-
-// archive REPO DIR..., or archive-again REPO SNAPSHOT DIR...: only what changed since is read.
-Status store(const Arguments& args, bool again) {
-  TRY_ASSIGN(const auto repository, open(args[0]));
-  std::vector<os::Dir> dirs;
-  dirs.reserve(args.size());
-  for (std::size_t i = again ? 2 : 1; i < args.size(); ++i) {
-    TRY_ASSIGN(os::Dir dir, os::Dir::open(args[i]));
-    dirs.push_back(std::move(dir));
-  }
-  const Timespec began = wall_now();
-  std::vector<ArchiveRoot> roots;
-  std::vector<ParentFiles::Root> parent_roots;
-  for (std::size_t i = 0; i < dirs.size(); ++i) {
-    TRY(os::sync_file_system(dirs[i].fd()));
-    roots.push_back({static_cast<int>(i), &dirs[i]});
-    parent_roots.push_back({static_cast<int>(i), volume_path(static_cast<int>(i))});
-  }
-  std::unique_ptr<ParentFiles> known;
-  SnapshotMeta meta{.time = began,
-                    .hostname = "test",
-                    .username = "test",
-                    .tags = {"tool"},
-                    .parent = {},
-                    .original = {}};
-  if (again) {
-    TRY_ASSIGN(const SnapshotInfo parent, repository->find_snapshot(args[1]));
-    const Timespec trusted = nanoseconds_before(parent.meta.time, kTicksNs);
-    TRY_ASSIGN(known, ParentFiles::open(*repository, parent.id, parent_roots, trusted));
-    meta.parent = parent.id;
-  }
-  NoProgress progress;
-  TRY_ASSIGN(PendingSnapshot pending,
-             archive(*repository, "{\"test\":true}", roots, known.get(), progress, {}));
-  for (const RootStats& root : pending.result.roots) {
+void print_stats(const ArchiveResult& result) {
+  for (const RootStats& root : result.roots) {
     std::fprintf(stderr,
                  "root %d: %llu bytes, %llu files, %llu dirs, %llu sockets skipped, %llu linked "
                  "outside\n",
@@ -100,9 +54,46 @@ Status store(const Arguments& args, bool again) {
                  static_cast<unsigned long long>(root.links_outside));
   }
   std::fprintf(stderr, "added %llu bytes in %llu blobs\n",
-               static_cast<unsigned long long>(pending.result.bytes_added),
-               static_cast<unsigned long long>(pending.result.blobs_added));
+               static_cast<unsigned long long>(result.bytes_added),
+               static_cast<unsigned long long>(result.blobs_added));
+}
+
+// capture REPO SCRATCH DIR...: what the daemon does without its catalog, locks and containers. What
+// this capture knows of the directories is kept in SCRATCH for the next one of the same ones.
+Status run_capture(const Arguments& args) {
+  constexpr const char* kFactsName = "facts";
+  TRY_ASSIGN(const auto repository, open(args[0]));
+  TRY_ASSIGN(const os::Dir scratch, os::Dir::open(args[1]));
+  std::vector<os::Dir> dirs;
+  dirs.reserve(args.size());
+  std::string paths;
+  for (std::size_t i = 2; i < args.size(); ++i) {
+    TRY_ASSIGN(os::Dir dir, os::Dir::open(args[i]));
+    dirs.push_back(std::move(dir));
+    paths += args[i] + '\n';
+  }
+  const Id owner = codec::sha256(as_bytes(repository->id() + '\n' + paths));
+  std::vector<ArchiveRoot> roots;
+  for (std::size_t i = 0; i < dirs.size(); ++i) roots.push_back({static_cast<int>(i), &dirs[i]});
+  const SnapshotMeta meta{.time = wall_now(),
+                          .hostname = "test",
+                          .username = "test",
+                          .tags = {"tool"},
+                          .parent = {},
+                          .original = {}};
+  NoProgress progress;
+  CaptureSession::Options options;
+  options.scratch = &scratch;
+  options.known = FactsFile::load(scratch, kFactsName, owner);
+  TRY_ASSIGN(const auto session,
+             CaptureSession::begin(*repository, roots, std::move(options), progress, {}));
+  TRY(session->pass());
+  TRY(session->cut(0));
+  TRY_ASSIGN(PendingSnapshot pending, session->store("{\"test\":true}"));
+  print_stats(pending.result);
   TRY_ASSIGN(const Id id, repository->commit(std::move(pending), meta));
+  FactsFile facts = session->take_facts();
+  TRY(facts.save(scratch, kFactsName, owner));
   std::printf("%s\n", id.hex().c_str());
   return {};
 }
@@ -206,8 +197,7 @@ struct Verb {
 int run(const Arguments& args) {
   const std::map<std::string, Verb> verbs = {
       {"init", {1, run_init}},
-      {"archive", {2, [](const Arguments& a) { return store(a, false); }}},
-      {"archive-again", {3, [](const Arguments& a) { return store(a, true); }}},
+      {"capture", {3, run_capture}},
       {"restore", {4, run_restore}},
       {"measure", {3, run_measure}},
       {"cat", {3, run_cat}},

@@ -12,7 +12,7 @@
 #include "codec/compressor.h"
 #include "os/fault.h"
 #include "parallel/guarded.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/backend/backend.h"
 #include "repository/backend/local.h"
 #include "repository/blob_index.h"

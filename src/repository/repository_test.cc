@@ -138,43 +138,6 @@ TEST_F(Stored, ManySmallFilesAndDirectories) {
   }
 }
 
-// Remembers every file and counts reads.
-class Memory final : public KnownFiles {
- public:
-  std::optional<std::vector<Id>> find(const FilePlace& place, const os::Stat& stat) override {
-    const std::scoped_lock lock(mutex);
-    const auto found = files.find(std::string(place.path));
-    if (found == files.end() || found->second.first != stat.mtime) return std::nullopt;
-    return found->second.second;
-  }
-  void remember(const FilePlace& place, const os::Stat& stat, const std::vector<Id>& c) override {
-    const std::scoped_lock lock(mutex);
-    files[std::string(place.path)] = {stat.mtime, c};
-    ++reads;
-  }
-  std::mutex mutex;
-  std::map<std::string, std::pair<Timespec, std::vector<Id>>> files;
-  int reads = 0;
-};
-
-TEST_F(Stored, KnownFilesAreNotReadAgain) {
-  fill();
-  Memory memory;
-  ASSERT_TRUE(snapshot_source(&memory).ok());
-  EXPECT_EQ(memory.reads, 5);
-  write_file(source() + "/small2", "new");
-  const auto second = snapshot_source(&memory);
-  ASSERT_TRUE(second.ok());
-  EXPECT_EQ(memory.reads, 6);
-  // Blobs that the repository does not have make the file be read, whatever memory says.
-  memory.files["small2"].second = {codec::sha256(as_bytes("lost"))};
-  const auto third = snapshot_source(&memory);
-  EXPECT_EQ(memory.reads, 7);
-  ASSERT_TRUE(restore_path(*third).ok());
-  EXPECT_EQ(read_back(target() + "/small2"), "new");
-  EXPECT_EQ(read_back(target() + "/dir/large"), read_back(source() + "/dir/large"));
-}
-
 TEST_F(Stored, NothingIsNamedBeforeTheCommit) {
   fill();
   {
@@ -193,7 +156,7 @@ TEST_F(Stored, CancelledCapturesLeaveNoSnapshot) {
   fill();
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(archive_source(nullptr, stop.get_token()).error().code(), Code::kCancelled);
+  EXPECT_EQ(archive_source(stop.get_token()).error().code(), Code::kCancelled);
   EXPECT_TRUE(repository_->snapshots()->empty());
 }
 

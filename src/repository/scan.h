@@ -1,15 +1,18 @@
-// scan: one directory of a live volume as it is now, held against what an earlier pass found.
+// scan: the tree of a live volume as it is now, held against what an earlier pass found.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "os/dir.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/facts.h"
 
 namespace cairn::repository {
@@ -29,46 +32,65 @@ struct ScanRoot {
   os::FileId id;
   Node node;                                       // of /volumes/<index>
   std::map<std::uint64_t, std::uint64_t> devices;  // st_dev -> device id: nested btrfs subvolumes
-  std::uint64_t dirs = 0;
-  std::uint64_t entries = 0;  // of directories, the root not counted
+  std::uint64_t entries = 0;                       // of directories, the root not counted
   std::uint64_t sockets = 0;
   std::map<std::uint64_t, std::uint64_t> links_missing;  // by inode: names not met yet
   std::vector<std::string> mounts;                       // relative paths of mounts beneath
-  std::vector<std::string> warnings;
-  std::uint64_t changed_files = 0;  // in a cut
+  std::size_t xattrs_lost = 0;                           // of the root itself
+  std::uint64_t changed_files = 0;                       // in a cut
   std::uint64_t changed_bytes = 0;
 
   static Result<ScanRoot> open(const ArchiveRoot& given);
-  void warn(std::string sentence);  // keeps the first hundred
 };
 
 struct ScannedEntry {
   Fact fact;
   // The object is as an earlier pass found it: all of fact holds. Otherwise a file's content and
-  // extended attributes, and a directory's extended attributes, are still to be read.
+  // extended attributes are still to be read, and a directory's attributes until it is entered.
   bool unchanged = false;
 };
 
-// Lists dir and looks at every entry, in byte order of name. Sockets and mounts are counted and
-// left out; what vanishes meanwhile is left out. path is dir's within the root, for messages. known
-// may be null. The first directory of a ScanRoot is the root itself. since: when the file system
-// was last synced; decides which facts are settled.
-Result<std::vector<ScannedEntry>> scan_directory(const os::Dir& dir,
-                                                 const std::string& path,
-                                                 ScanRoot& root,
-                                                 const DirFacts* known,
-                                                 Timespec since);
+// One directory that a walk is in. Its path is made when a message needs it: those of all
+// directories on the way down a deep tree would together be as long as the square of its depth.
+struct ScanDir {
+  std::shared_ptr<ScanDir> above;  // null: the root
+  std::string name;                // in above
+  os::Dir dir;
+  os::FileId id;
+  std::optional<DirFacts> known;      // until it is entered
+  std::vector<ScannedEntry> entries;  // in byte order of name; one without a name vanished
+  std::vector<std::size_t> children;  // directories among them that are not entered yet, last first
 
-// What is read of a directory itself when a walk enters it.
-Status read_directory_facts(const os::Dir& child,
-                            Fact& fact,
-                            ScanRoot& root,
-                            const std::string& path);
+  ScanDir(std::shared_ptr<ScanDir> above_it,
+          std::string its_name,
+          os::Dir its_dir,
+          os::FileId its_id);
+  ~ScanDir();
+  ScanDir(const ScanDir&) = delete;
+  ScanDir& operator=(const ScanDir&) = delete;
+};
+
+// Relative to the root, components joined by "/". name may be empty: the directory's own.
+std::string path_below(const ScanDir& dir, std::string_view name);
+
+// What is done with the directories of a walk.
+class ScanVisitor {
+ public:
+  virtual ~ScanVisitor() = default;
+  // Listed and held against what is known; nothing beneath it is looked at yet. From here on the
+  // walk uses only its entries that are directories.
+  virtual Status enter(const std::shared_ptr<ScanDir>& dir) = 0;
+  // Everything beneath it was left.
+  virtual Status leave(const std::shared_ptr<ScanDir>& dir) = 0;
+};
+
+// Walks the tree without following links or crossing mounts, in depth first and without recursion:
+// trees may be deeper than a stack is. Sockets and mounts are counted and left out, and so is what
+// vanishes meanwhile. known may be null; what cannot be read of it is not known. since: when the
+// file system was last synced; decides which facts are settled. kInvalid: deeper than kDepthMax.
+Status walk_tree(ScanRoot& root, const FactsFile* known, Timespec since, ScanVisitor& visitor);
 
 // What a warning says where that many files have names outside of the volume.
 std::string links_outside_words(std::size_t files);
-// What a warning says where a name of an attribute has no place in the format.
-std::string lost_xattr_words(const std::string& path);
-std::string join_path(const std::string& parent, std::string_view name);
 
 }  // namespace cairn::repository

@@ -53,7 +53,7 @@ struct SessionState {
   std::function<std::int64_t()> wall_offset_ns;
   std::int64_t offset_ns = 0;   // of the wall clock, when the session began or was stepped
   Timespec since;               // when the newest pass began to sync
-  std::vector<ScanRoot> roots;  // of the cut
+  std::vector<ScanRoot> roots;  // of the newest pass, or of the cut
   std::optional<FactsFile> frozen;
   std::vector<std::unique_ptr<Spool>> spools;  // one a root
   std::vector<SpooledFile> spooled;

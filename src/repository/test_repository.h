@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/backend/backend.h"
 #include "repository/blob_writer.h"
 #include "repository/repository.h"
@@ -35,6 +35,10 @@ class RepositoryTest : public ::testing::Test {
     repository_ = std::move(*made);
     std::filesystem::create_directory(path_ + "/source");
     std::filesystem::create_directory(path_ + "/outside");
+    std::filesystem::create_directory(path_ + "/scratch");
+    auto scratch = os::Dir::open(path_ + "/scratch");
+    ASSERT_TRUE(scratch.ok());
+    scratch_ = std::move(*scratch);
     write_file(path_ + "/outside/secret", "untouched");
   }
   void TearDown() override {
@@ -57,13 +61,15 @@ class RepositoryTest : public ::testing::Test {
     repository_ = std::move(*opened);
   }
 
-  Result<PendingSnapshot> archive_source(KnownFiles* known = nullptr,
-                                         const std::stop_token& stop = {}) {
-    TRY_ASSIGN(const os::Dir source, os::Dir::open(path_ + "/source"));
-    return archive(*repository_, "{}", {{0, &source}}, known, progress_, stop);
+  Result<PendingSnapshot> archive_source(const std::stop_token& stop = {}) {
+    return archive_source(progress_, stop);
   }
-  Result<Id> snapshot_source(KnownFiles* known = nullptr) {
-    TRY_ASSIGN(PendingSnapshot pending, archive_source(known));
+  Result<PendingSnapshot> archive_source(Progress& progress, const std::stop_token& stop = {}) {
+    TRY_ASSIGN(const os::Dir source, os::Dir::open(path_ + "/source"));
+    return archive(*repository_, "{}", {{0, &source}}, *scratch_, progress, stop);
+  }
+  Result<Id> snapshot_source() {
+    TRY_ASSIGN(PendingSnapshot pending, archive_source());
     added_ = pending.result.blobs_added;
     return repository_->commit(std::move(pending), {.time = wall_now(),
                                                     .hostname = "test",
@@ -110,6 +116,7 @@ class RepositoryTest : public ::testing::Test {
 
   std::string path_;
   std::unique_ptr<Repository> repository_;
+  std::optional<os::Dir> scratch_;
   NoProgress progress_;
   std::uint64_t added_ = 0;  // blobs, by the last snapshot_source()
 };

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "codec/chunker.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 
 namespace cairn::repository {
 

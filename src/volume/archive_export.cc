@@ -10,7 +10,7 @@
 #include "base/strings.h"
 #include "codec/chunker.h"
 #include "codec/tar_writer.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/blob_index.h"
 #include "repository/blob_reader.h"
 #include "repository/limits.h"

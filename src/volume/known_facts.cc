@@ -8,7 +8,7 @@ namespace cairn::volume {
 namespace {
 
 constexpr std::string_view kFactsDir = "facts";
-constexpr std::string_view kLayout = "facts 1";  // another layout is another owner
+constexpr std::string_view kLayout = "facts 2";  // another layout is another owner
 
 // Facts name blobs of one repository, and volumes by their number.
 repository::Id owner_of(const Core& core, const std::vector<CaptureRoot>& roots) {

@@ -10,7 +10,7 @@
 
 #include "base/ids.h"
 #include "base/strings.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/restorer.h"
 #include "volume/mounted.h"
 #include "volume/transaction.h"

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "os/fault.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/checker.h"
 #include "repository/node_writer.h"
 #include "repository/restorer.h"
@@ -222,7 +222,7 @@ Outcome run_undo(Core& core,
 
 namespace {
 
-// The trees that went out, held open for the archiver.
+// The trees that went out, held open to be stored.
 Result<std::vector<CaptureRoot>> open_replaced(const std::vector<TreePair>& pairs) {
   std::vector<CaptureRoot> out;
   for (const TreePair& pair : pairs) {

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/snapshot.h"
 #include "volume/core.h"
 
