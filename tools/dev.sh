@@ -46,7 +46,7 @@ configure() {
     seeded) args=("${gcc[@]}" -DCAIRN_SEEDED_BUGS=ON) ;;
     asan) args=("${clang[@]}" -DCAIRN_SANITIZE=address,undefined -DCAIRN_FUZZ=ON) ;;
     tsan) args=("${clang[@]}" -DCAIRN_SANITIZE=thread) ;;
-    lint) args=("${clang[@]}") ;;  # never built: clang-tidy takes its flags from it
+    lint) args=("${clang[@]}" -DCAIRN_UNITY=OFF) ;;  # never built: clang-tidy takes its flags from it
     *) die "unknown kind of build: $kind" ;;
   esac
   [ -f "build/$kind/build.ninja" ] && return 0

@@ -11,8 +11,6 @@ namespace cairn::repository {
 
 namespace {
 
-using nlohmann::json;
-
 // The cost that restic calibrates to on common machines: about 32 MiB and a tenth of a second.
 constexpr codec::ScryptParameters kScrypt = {.n = 32768, .r = 8, .p = 4};
 
@@ -29,7 +27,7 @@ Error not_a_key(std::string_view why) {
 }
 
 // The bytes of a base64 member, exactly as many as out holds.
-Status read_base64(const json& object, const char* name, std::span<std::byte> out) {
+Status read_base64(const nlohmann::json& object, const char* name, std::span<std::byte> out) {
   const auto member = object.find(name);
   if (member == object.end() || !member->is_string()) return not_a_key(name);
   TRY_ASSIGN(const Bytes bytes, parse_base64(member->get_ref<const std::string&>()));
@@ -39,7 +37,7 @@ Status read_base64(const json& object, const char* name, std::span<std::byte> ou
 }
 
 Result<codec::BoxKey> parse_box_key(std::string_view text) {
-  const json parsed = json::parse(text, nullptr, false);
+  const nlohmann::json parsed = nlohmann::json::parse(text, nullptr, false);
   if (!parsed.is_object()) return not_a_key("the master key is no object");
   const auto mac = parsed.find("mac");
   if (mac == parsed.end() || !mac->is_object()) return not_a_key("mac");
@@ -54,7 +52,7 @@ Result<codec::BoxKey> parse_box_key(std::string_view text) {
   return key;
 }
 
-std::uint64_t whole_number(const json& object, const char* name) {
+std::uint64_t whole_number(const nlohmann::json& object, const char* name) {
   const auto member = object.find(name);
   if (member == object.end() || !member->is_number_unsigned()) return 0;
   return member->get<std::uint64_t>();
@@ -80,13 +78,13 @@ Result<std::string> encode_key(const codec::BoxKey& master,
   out["p"] = kScrypt.p;
   out["salt"] = to_base64(salt);
   out["data"] = to_base64(sealed);
-  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+  return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 Result<codec::BoxKey> open_key(std::string_view text, std::string_view password) {
-  const json parsed = json::parse(text, nullptr, false);
+  const nlohmann::json parsed = nlohmann::json::parse(text, nullptr, false);
   if (!parsed.is_object()) return not_a_key("no object");
-  if (parsed.value("kdf", json()) != "scrypt") return not_a_key("kdf is not scrypt");
+  if (parsed.value("kdf", nlohmann::json()) != "scrypt") return not_a_key("kdf is not scrypt");
   const std::uint64_t r = whole_number(parsed, "r");
   const std::uint64_t p = whole_number(parsed, "p");
   if (r > UINT32_MAX || p > UINT32_MAX) return not_a_key("scrypt parameters");
