@@ -19,8 +19,8 @@ json problem_json(const Error& error, int status, const std::string& request_id)
   json body = {{"type", "urn:cairn:problem:" + std::string(code_name(error.code()))},
                {"title", code_title(error.code())},
                {"status", status},
-               {"code", code_name(error.code())},
-               {"request", request_id}};
+               {"code", code_name(error.code())}};
+  if (!request_id.empty()) body["request"] = request_id;
   if (!detail.operation.empty()) body["operation"] = detail.operation;
   if (status == 500) return body;
 

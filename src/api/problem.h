@@ -11,7 +11,7 @@ namespace cairn::api {
 
 // An error as people and scripts read it: title, status, detail, code, and what the ErrorDetail
 // holds (reasons, holder, probe, log_tail, data, operation). A 500 tells its operation and request
-// id and nothing else.
+// id and nothing else. request_id may be empty: an operation's error is of no request.
 nlohmann::json problem_json(const Error& error, int status, const std::string& request_id);
 
 // The answer to a request that failed. What a 500 does not tell is written to the log.

@@ -11,7 +11,7 @@
 #include "codec/sealer.h"
 #include "os/fault.h"
 #include "os/file_id.h"
-#include "repository/archiver.h"
+#include "repository/archive.h"
 #include "repository/capture_session.h"
 #include "volume/hold.h"
 #include "volume/journal.h"
@@ -71,9 +71,9 @@ void describe(const repository::ArchiveResult& result, catalog::SnapshotRow& row
   }
 }
 
-Error nothing_to_capture(const catalog::Workload& workload, const CapturePlan& plan) {
+Error nothing_to_capture(const CapturePlan& plan) {
   ErrorDetail detail;
-  std::string words = "snapshot of " + workload.name + ": there is nothing to capture";
+  std::string words = "there is nothing to capture";
   for (const catalog::SkippedVolume& one : plan.skipped) {
     detail.reasons.push_back({one.target, one.code, one.reason});
     words += "; " + one.target + ": " + one.reason;
@@ -108,16 +108,13 @@ std::int64_t expected_hold_ms(const repository::PassResult& pass) {
          static_cast<std::int64_t>(pass.bytes_read / kCutBytesPerMs);
 }
 
-Status check_forecast(const catalog::Workload& workload,
-                      std::int64_t expected_ms,
-                      std::int64_t max_hold_ms) {
+Status check_forecast(std::int64_t expected_ms, std::int64_t max_hold_ms) {
   if (expected_ms <= max_hold_ms) return {};
   const std::string words =
       "the workload would be held for about " + std::to_string(expected_ms) +
       " ms, and max_hold is " + std::to_string(max_hold_ms) +
       " ms: allow more (--max-hold), choose a quieter moment, or use --consistency live";
-  return Error(Code::kRefused, "snapshot of " + workload.name + ": " + words,
-               {.reasons = {{"", "hold_too_long", words}}});
+  return Error(Code::kRefused, words, {.reasons = {{"", "hold_too_long", words}}});
 }
 
 Result<std::int64_t> max_hold_ms_of(Core& core, const CaptureOptions& options) {
@@ -139,7 +136,7 @@ class Capture {
   Result<std::optional<catalog::SnapshotRow>> run(const catalog::Workload& workload);
 
  private:
-  Status read_ahead(const catalog::Workload& workload);
+  Status read_ahead();
   Result<bool> freeze(const catalog::Workload& workload);
   Status hold_and_cut(const catalog::Workload& workload);
   Status cut_in_hold(const CaptureJournal& journal, Hold& hold);
@@ -158,7 +155,7 @@ class Capture {
 };
 
 // Passes without the lock, while the workload runs.
-Status Capture::read_ahead(const catalog::Workload& workload) {
+Status Capture::read_ahead() {
   repository::PassResult before;
   for (int i = 0; i < kPassesMax; ++i) {
     const Stopwatch watch;
@@ -169,7 +166,7 @@ Status Capture::read_ahead(const catalog::Workload& workload) {
     if ((small && watch.elapsed_us() <= kQuickPassUs) || !shrinks) break;
   }
   if (options_.consistency == Consistency::kLive) return {};
-  return check_forecast(workload, expected_hold_ms(before), max_hold_ms_);
+  return check_forecast(expected_hold_ms(before), max_hold_ms_);
 }
 
 Result<CaptureJournal> Capture::plan_hold(const catalog::Workload& workload) {
@@ -280,7 +277,7 @@ Status Capture::store() {
 Result<std::optional<catalog::SnapshotRow>> Capture::run(const catalog::Workload& workload) {
   context_.phase("plan");
   TRY_ASSIGN(plan_, plan_capture(core_, workload));
-  if (plan_.roots.empty()) return nothing_to_capture(workload, plan_);
+  if (plan_.roots.empty()) return nothing_to_capture(plan_);
   TRY_ASSIGN(max_hold_ms_, max_hold_ms_of(core_, options_));
   row_ = {};
   row_.id = ids::make(ids::kSnapshot);
@@ -297,7 +294,7 @@ Result<std::optional<catalog::SnapshotRow>> Capture::run(const catalog::Workload
                            {.scratch = &*facts_dir_,
                             .known = load_facts(core_, *facts_dir_, workload.id, plan_.roots)},
                            context_, context_.stop_token()));
-  TRY(read_ahead(workload));
+  TRY(read_ahead());
   TRY_ASSIGN(const bool same, freeze(workload));
   if (!same) {
     session_.reset();
@@ -307,13 +304,11 @@ Result<std::optional<catalog::SnapshotRow>> Capture::run(const catalog::Workload
   return std::optional<catalog::SnapshotRow>(std::move(row_));
 }
 
-}  // namespace
-
-Result<CaptureForecast> forecast_capture(Core& core,
-                                         const catalog::Workload& workload,
-                                         const CaptureOptions& options) {
+Result<CaptureForecast> forecast(Core& core,
+                                 const catalog::Workload& workload,
+                                 const CaptureOptions& options) {
   TRY_ASSIGN(const CapturePlan plan, plan_capture(core, workload));
-  if (plan.roots.empty()) return nothing_to_capture(workload, plan);
+  if (plan.roots.empty()) return nothing_to_capture(plan);
   TRY_ASSIGN(const os::Dir dir, open_facts_dir(core));
   const auto known = load_facts(core, dir, workload.id, plan.roots);
   CaptureForecast out;
@@ -334,7 +329,17 @@ Result<CaptureForecast> forecast_capture(Core& core,
   }
   // What is read now is read before the hold: only the walk is certain to be in it.
   if (options.consistency != Consistency::kLive) out.expected_hold_ms = expected_hold_ms(all);
-  TRY(check_forecast(workload, out.expected_hold_ms, out.max_hold_ms));
+  TRY(check_forecast(out.expected_hold_ms, out.max_hold_ms));
+  return out;
+}
+
+}  // namespace
+
+Result<CaptureForecast> forecast_capture(Core& core,
+                                         const catalog::Workload& workload,
+                                         const CaptureOptions& options) {
+  auto out = forecast(core, workload, options);
+  if (!out.ok()) return out.error().with_context("snapshot of " + workload.name);
   return out;
 }
 
@@ -370,8 +375,9 @@ Status store_capture(Core& core,
   row.created_ms = wall_ms();
   name_volumes(roots, row);
   TRY_ASSIGN(const std::string manifest, make_manifest(core, row));
+  TRY_ASSIGN(const os::Dir scratch, open_facts_dir(core));
   TRY_ASSIGN(repository::PendingSnapshot pending,
-             repository::archive(core.repository, manifest, archive_roots(roots), nullptr, context,
+             repository::archive(core.repository, manifest, archive_roots(roots), scratch, context,
                                  context.stop_token()));
   describe(pending.result, row);
   TRY(insert_cut_row(core, row));

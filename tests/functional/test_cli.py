@@ -44,6 +44,12 @@ def test_a_wrong_command_line_ends_with_2_and_needs_no_daemon(args):
     assert result.stderr
 
 
+def test_an_unknown_command_is_named():
+    for args in (["bogus"], ["workload", "bogus"]):
+        result = subprocess.run([bin_dir() / "cairn", *args], capture_output=True, text=True)
+        assert result.returncode == 2 and "there is no command bogus" in result.stderr, result
+
+
 def test_help_and_version_end_with_0():
     for args in (["--help"], ["snapshot", "restore", "--help"], ["--version"]):
         result = subprocess.run([bin_dir() / "cairn", *args], capture_output=True, text=True)
@@ -322,6 +328,8 @@ def test_check_config_and_unknown_keys(tmp_path):
     bad = tmp_path / "bad.toml"
     bad.write_text('dtaa = "/srv/x"\n[settings]\nundo_keep = "soon"\n')
     assert subprocess.run([bin_dir() / "cairnd", "check-config", good]).returncode == 0
+    assert subprocess.run([bin_dir() / "cairnd", "check-config", "--config", good]).returncode == 0
+    assert subprocess.run([bin_dir() / "cairnd", "check-config"]).returncode == 2
     refused = subprocess.run([bin_dir() / "cairnd", "check-config", bad], capture_output=True, text=True)
     assert refused.returncode == 1 and "dtaa" in refused.stderr and "undo_keep" in refused.stderr
     started = subprocess.run([bin_dir() / "cairnd", "--config", bad], capture_output=True, text=True, timeout=30)

@@ -41,6 +41,27 @@ Problem::Problem(const Error& error) : status_(http_status(error.code())) {
   body_ = dump(body);
 }
 
+namespace {
+
+// What detail says before it tells its first reason: those follow line by line. All of it where
+// nothing comes before.
+std::string without_reasons(const std::string& detail, const json& reasons) {
+  if (reasons.empty()) return detail;
+  const std::string target = text_of(reasons[0], "target");
+  std::string head = detail.substr(0, detail.find(text_of(reasons[0], "detail")));
+  const auto drop_end = [&head](std::string_view end) {
+    const bool there = !end.empty() && head.ends_with(end);
+    if (there) head.resize(head.size() - end.size());
+    return there;
+  };
+  drop_end(": ") || drop_end(" ");
+  drop_end(target);
+  drop_end(": ") || drop_end("; ");
+  return head.empty() ? detail : head;
+}
+
+}  // namespace
+
 Code Problem::code() const {
   const json body = json::parse(body_, nullptr, false);
   if (body.is_object()) {
@@ -57,6 +78,7 @@ std::string Problem::text() const {
   std::string out = text_of(body, "detail");
   if (out.empty()) out = text_of(body, "title");
   if (const auto reasons = body.find("reasons"); reasons != body.end() && reasons->is_array()) {
+    out = without_reasons(out, *reasons);
     for (const json& reason : *reasons) {
       const std::string target = text_of(reason, "target");
       out += "\n  " + (target.empty() ? std::string() : target + ": ") + text_of(reason, "detail") +
@@ -80,7 +102,10 @@ std::string Problem::text() const {
   }
   const std::string operation = text_of(body, "operation");
   if (!operation.empty()) out += "\n  operation: " + operation;
-  if (status_ == 500) out += "\n  the daemon's log says more, by " + text_of(body, "request");
+  if (status_ == 500) {
+    const std::string request = text_of(body, "request");
+    out += "\n  the daemon's log says more, by " + (request.empty() ? operation : request);
+  }
   return out;
 }
 

@@ -16,6 +16,11 @@ using cairn::cli::Cli;
 // A wrong command line with --json is answered in the form that every other failure has.
 int usage_error(const CLI::App& app, const CLI::ParseError& error, bool json) {
   if (error.get_exit_code() == 0) return app.exit(error);
+  // The library says that a subcommand is missing where the one that is there is unknown.
+  const auto rest = app.remaining(true);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !rest.empty()) {
+    cairn::cli::print_error("cairn: there is no command " + cairn::cli::safe(rest[0]) + "\n");
+  }
   (void)app.exit(error, std::cerr, std::cerr);
   if (json) {
     const cairn::Error wrong(cairn::Code::kInvalid, std::string("command line: ") + error.what());

@@ -70,6 +70,7 @@ std::string dump(const json& value) {
 std::string cell(const json& record, std::string_view key) {
   const auto found = record.find(key);
   if (found == record.end() || found->is_null()) return "-";
+  if (found->is_array() && found->empty()) return "-";
   if (found->is_string()) {
     const auto text = found->get<std::string>();
     return text.empty() ? "-" : safe(text);
@@ -119,7 +120,10 @@ void print_error(std::string_view text) {
 bool confirm(std::string_view question, std::string_view word) {
   print_error(fmt::format("{}\nType {} to go on: ", question, word));
   std::string line;
-  return std::getline(std::cin, line) && trim(line) == word;
+  const bool answered = static_cast<bool>(std::getline(std::cin, line));
+  if (!answered || !os::is_terminal(0))
+    print_error("\n");  // a terminal shows the one that was typed
+  return answered && trim(line) == word;
 }
 
 std::string state_colour(const std::string& state) {

@@ -73,6 +73,22 @@ TEST(Problem, KnowsItsCodeAndTellsEverything) {
   EXPECT_EQ(Problem(Error(Code::kUnavailable, "down")).code(), Code::kUnavailable);
 }
 
+TEST(Problem, TellsEachReasonOnce) {
+  const auto text_of = [](const std::string& detail, const std::string& reasons) {
+    return Problem(400, R"({"status":400,"detail":")" + detail + R"(","reasons":)" + reasons + "}")
+        .text();
+  };
+  const std::string two = R"([{"target":"/a","code":"x","detail":"one"},
+                              {"target":"/b","code":"y","detail":"two"}])";
+  EXPECT_EQ(text_of("deploy refused: /a: one; /b: two", two),
+            "deploy refused\n  /a: one [x]\n  /b: two [y]");
+  EXPECT_EQ(text_of("2 faults: /a one", two), "2 faults\n  /a: one [x]\n  /b: two [y]");
+  const std::string own = R"([{"target":"","code":"z","detail":"too long"}])";
+  EXPECT_EQ(text_of("too long", own), "too long\n  too long [z]");
+  EXPECT_EQ(text_of("something else", own), "something else\n  too long [z]");
+  EXPECT_EQ(text_of("nothing more", "[]"), "nothing more");
+}
+
 TEST(PathOf, EncodesEachPart) {
   EXPECT_EQ(path_of("/api/workloads", {"a/b", ".."}), "/api/workloads/a%2Fb/..");
 }

@@ -76,7 +76,8 @@ Options parse_options(int argc, char** argv) {
   app.add_option("--log-level", given.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   CLI::App* check_config = app.add_subcommand("check-config", "Check a configuration file");
-  check_config->add_option("file", given.checked_file)->required();
+  check_config->fallthrough();
+  check_config->add_option("file", given.checked_file, "the file (or --config FILE.toml)");
 
   try {
     app.parse(argc, argv);
@@ -85,7 +86,12 @@ Options parse_options(int argc, char** argv) {
     (void)app.exit(error);
     return {.config = {}, .exit_code = wanted ? 0 : kUsage};
   }
-  if (check_config->parsed()) return {.config = {}, .exit_code = check(given.checked_file)};
+  if (check_config->parsed()) {
+    const std::string& file = given.checked_file.empty() ? given.config_file : given.checked_file;
+    if (!file.empty()) return {.config = {}, .exit_code = check(file)};
+    std::cerr << "cairnd: check-config needs a file: cairnd check-config FILE.toml\n";
+    return {.config = {}, .exit_code = kUsage};
+  }
   auto config = merge(given);
   if (!config.ok()) {
     std::cerr << "cairnd: " << config.error().message() << "\n";
