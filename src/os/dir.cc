@@ -14,7 +14,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 
 #include "base/strings.h"
 #include "os/fault.h"
@@ -27,6 +26,7 @@ Stat from_statx(const struct statx& in);
 
 namespace {
 
+constexpr std::size_t kListBytes = std::size_t{32} * 1024;  // of entries, asked for at once
 constexpr int kOpenRetriesMax = 16;  // openat2 answers EAGAIN while a rename races it
 
 Error path_error(std::string_view what, std::string_view path, int os_errno) {
@@ -43,7 +43,9 @@ Result<Fd> open_beneath(
   for (int attempt = 0;; ++attempt) {
     const long fd = ::syscall(SYS_openat2, dir.get(), path.c_str(), &how, sizeof(how));
     if (fd >= 0) return Fd(static_cast<int>(fd));
-    if ((errno == EINTR || errno == EAGAIN) && attempt < kOpenRetriesMax) continue;
+    // EXDEV: it left the directory between the lookup and the kernel's check that it is beneath.
+    const bool again = errno == EINTR || errno == EAGAIN || errno == EXDEV;
+    if (again && attempt < kOpenRetriesMax) continue;
     return path_error("open", path, errno);
   }
 }
@@ -126,7 +128,9 @@ Result<Dir> Dir::open_in_root(const std::string& path) const {
   for (int attempt = 0;; ++attempt) {
     const long fd = ::syscall(SYS_openat2, fd_.get(), path.c_str(), &how, sizeof(how));
     if (fd >= 0) return Dir(Fd(static_cast<int>(fd)));
-    if ((errno == EINTR || errno == EAGAIN) && attempt < kOpenRetriesMax) continue;
+    // EXDEV: it left the directory between the lookup and the kernel's check that it is beneath.
+    const bool again = errno == EINTR || errno == EAGAIN || errno == EXDEV;
+    if (again && attempt < kOpenRetriesMax) continue;
     return path_error("open", path, errno);
   }
 }
@@ -171,23 +175,21 @@ Result<std::vector<Entry>> Dir::list() const {
   // A descriptor of its own: the read position of a shared one would be shared too.
   const int own = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (own < 0) return os_error("open a directory to list it", errno);
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(own), &::closedir);
-  if (!stream) {
-    const int why = errno;
-    ::close(own);
-    return os_error("list a directory", why);
-  }
+  const Fd listed(own);
   std::vector<Entry> entries;
+  alignas(dirent64) std::array<char, kListBytes> buffer;
   while (true) {
-    errno = 0;
-    const dirent* entry = ::readdir(stream.get());
-    if (entry == nullptr) {
-      if (errno != 0) return os_error("list a directory", errno);
-      return entries;
+    const ssize_t got = ::getdents64(own, buffer.data(), buffer.size());
+    // ENOENT: it was removed meanwhile, and so has no entries.
+    if (got < 0 && errno != ENOENT) return os_error("list a directory", errno);
+    if (got <= 0) return entries;
+    for (std::size_t at = 0; at < static_cast<std::size_t>(got);) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer.data() + at);
+      at += entry->d_reclen;
+      const std::string_view name(entry->d_name);
+      if (name == "." || name == "..") continue;
+      entries.push_back({std::string(name), type_of_dirent(entry->d_type)});
     }
-    const std::string_view name(entry->d_name);
-    if (name == "." || name == "..") continue;
-    entries.push_back({std::string(name), type_of_dirent(entry->d_type)});
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "os/dir.h"
 #include "os/mount.h"
@@ -53,6 +54,25 @@ TEST_F(DirTest, TellsWhatIsNoDirectoryAnyMoreFromWhatMayNotBeOpened) {
     EXPECT_TRUE(is_gone(dir().open_dir(name).error())) << name;
   }
   EXPECT_FALSE(is_gone(dir().open_dir("..").error()));
+}
+
+TEST_F(DirTest, ListsManyEntriesAndNoneOfADirectoryThatWasRemoved) {
+  const Dir d = dir();
+  std::set<std::string> names;
+  for (int i = 0; i < 2000; ++i) names.insert(std::string(200, 'n') + std::to_string(i));
+  for (const std::string& name : names) ASSERT_TRUE(d.make_dir(name, 0700).ok());
+  const auto listed = d.list();
+  ASSERT_TRUE(listed.ok());
+  std::set<std::string> found;
+  for (const Entry& entry : *listed) found.insert(entry.name);
+  EXPECT_EQ(listed->size(), names.size());
+  EXPECT_EQ(found, names);
+  const auto removed = d.open_dir(*names.begin());
+  ASSERT_TRUE(removed.ok());
+  ASSERT_TRUE(d.remove_dir(*names.begin()).ok());
+  const auto gone = removed->list();
+  ASSERT_TRUE(gone.ok()) << gone.error().message();
+  EXPECT_TRUE(gone->empty());
 }
 
 TEST_F(DirTest, NamesAreOneComponent) {

@@ -32,7 +32,12 @@ class Cutter final : public ScanVisitor {
   const std::int64_t deadline_ms_;
   ScanRoot* root_ = nullptr;
   Spool* spool_ = nullptr;
-  std::vector<Id> trees_;  // of the directories that the walk is in, where they are as they were
+  // Of a directory that the walk is in.
+  struct Open {
+    FactsPlace same;     // the last pass's facts, where all of them hold
+    bool whole = false;  // and it was stored so, as far as is known yet with all beneath
+  };
+  std::vector<Open> open_;
   CutResult result_;
 };
 
@@ -86,23 +91,28 @@ Status Cutter::enter(const std::shared_ptr<ScanDir>& dir) {
     const Status aside = put_aside(*dir, fact, old, directory_bytes);
     if (!aside.ok()) return aside.error().with_context(printable(path_below(*dir, name)));
   }
-  trees_.push_back(same ? before->tree : Id());
+  open_.push_back({});
+  if (same) open_.back() = {.same = before->at, .whole = !before->tree.is_zero()};
   return {};
 }
 
 Status Cutter::leave(const std::shared_ptr<ScanDir>& dir) {
+  const auto vanished = [](const ScannedEntry& entry) { return entry.fact.node.name.empty(); };
+  Open open = std::move(open_.back());
+  open_.pop_back();
+  const auto index = static_cast<std::uint32_t>(root_->index);
+  const bool same = open.same.in && std::ranges::none_of(dir->entries, vanished);
+  if (!open_.empty() && !(same && open.whole)) open_.back().whole = false;
+  if (same) {
+    session_.frozen->put_same(index, dir->id, open.same, open.whole);
+    return {};
+  }
   DirFacts out;
-  out.tree = trees_.back();
-  trees_.pop_back();
   out.entries.reserve(dir->entries.size());
   for (ScannedEntry& entry : dir->entries) {
-    if (entry.fact.node.name.empty()) {
-      out.tree = {};
-    } else {
-      out.entries.push_back(std::move(entry.fact));
-    }
+    if (!vanished(entry)) out.entries.push_back(std::move(entry.fact));
   }
-  return session_.frozen->put(static_cast<std::uint32_t>(root_->index), dir->id, out);
+  return session_.frozen->put(index, dir->id, out);
 }
 
 Status Cutter::cut_root(const ArchiveRoot& given) {

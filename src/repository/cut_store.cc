@@ -2,6 +2,7 @@
 // by one. Directories that are as an earlier capture stored them keep their tree.
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <thread>
 
 #include "base/strings.h"
@@ -121,10 +122,21 @@ class TreeStore {
     os::FileId id;
     bool same = false;     // as an earlier capture stored it
     std::size_t next = 0;  // entry to look at
+    Beneath beneath;       // as far as is known yet
+  };
+
+  // What the first name of a file with several had, until all names were met.
+  struct Linked {
+    std::vector<Id> content;
+    std::uint64_t size = 0;
+    std::uint32_t fixed_bytes = 0;
+    std::uint64_t names_left = 0;
   };
 
   Status enter(const os::FileId& id);
   Status leave();
+  void unite(Level& level, Fact& fact);
+  void stored(const Id& tree, const Beneath& beneath);
   void look_at(Level& level, Fact& fact);
   [[nodiscard]] std::string path_of(std::string_view name) const;
   Result<Id> store_tree(const DirFacts& facts);
@@ -134,7 +146,9 @@ class TreeStore {
   std::uint32_t index_ = 0;  // of the root at hand
   RootStats* stats_ = nullptr;
   std::vector<Level> levels_;
-  Id stored_;  // the tree of the directory that was left last
+  std::map<os::FileId, Linked> linked_;
+  Id root_tree_;
+  Beneath in_root_;
 };
 
 void add_warning(RootStats& stats, std::string sentence) {
@@ -170,19 +184,39 @@ Result<Id> TreeStore::store_tree(const DirFacts& facts) {
   return session_.writer.store(BlobType::kTree, as_bytes(json), store_);
 }
 
+// What is as it was stored, with all beneath, is not entered: it counts and is there already.
 Status TreeStore::enter(const os::FileId& id) {
   if (session_.stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
   TRY_ASSIGN(std::optional<DirFacts> facts, session_.frozen->find(index_, id));
   if (!facts) return Error(Code::kInternal, "a directory of the cut is missing");
   const bool same = !facts->tree.is_zero() && session_.writer.has(BlobType::kTree, facts->tree);
-  levels_.push_back({.facts = std::move(*facts), .id = id, .same = same});
-  ++stats_->dirs;
+  if (same && facts->whole && facts->beneath.xattrs_lost == 0) {
+    session_.progress.add(0, facts->beneath.files + facts->beneath.dirs - 1);
+    stored(facts->tree, facts->beneath);
+    return {};
+  }
+  levels_.push_back({.facts = std::move(*facts), .id = id, .same = same, .beneath = {.dirs = 1}});
   return {};
+}
+
+// Tells the level above of a directory in it.
+void TreeStore::stored(const Id& tree, const Beneath& beneath) {
+  if (levels_.empty()) {
+    root_tree_ = tree;
+    in_root_ = beneath;
+    return;
+  }
+  Level& above = levels_.back();
+  Fact& fact = above.facts.entries[above.next - 1];
+  above.same = above.same && fact.node.subtree == tree;
+  fact.node.subtree = tree;
+  above.beneath += beneath;
 }
 
 // Fills in what the cut put aside, and counts.
 void TreeStore::look_at(Level& level, Fact& fact) {
   if (fact.xattrs_lost != 0) warn_of_lost(*stats_, fact.xattrs_lost, path_of(fact.node.name));
+  level.beneath.xattrs_lost += fact.xattrs_lost;
   if (fact.node.type == NodeType::kDir) return;
   if (fact.spooled != 0) {
     const SpooledFile& spooled = session_.spooled[fact.spooled - 1];
@@ -192,31 +226,52 @@ void TreeStore::look_at(Level& level, Fact& fact) {
     fact.spooled = 0;
     level.same = false;
   }
-  ++stats_->files;
-  if (fact.node.type == NodeType::kFile) stats_->bytes += fact.node.size;
+  ++level.beneath.files;
+  if (fact.node.type != NodeType::kFile) return;
+  if (fact.node.links > 1) unite(level, fact);
+  level.beneath.bytes += fact.node.size;
+}
+
+// All names of one file get the content of the first. Each was read for itself, and chunks may have
+// been cut in different ways: the same bytes, but nobody would see that without reading them.
+void TreeStore::unite(Level& level, Fact& fact) {
+  const auto [at, is_first] = linked_.try_emplace(fact.id);
+  Linked& linked = at->second;
+  if (is_first) {
+    linked = {.content = fact.node.content,
+              .size = fact.node.size,
+              .fixed_bytes = fact.fixed_bytes,
+              .names_left = fact.node.links - 1};
+    return;
+  }
+  if (fact.node.content != linked.content || fact.node.size != linked.size) {
+    fact.node.content = linked.content;
+    fact.node.size = linked.size;
+    fact.fixed_bytes = linked.fixed_bytes;
+    level.same = false;
+  }
+  if (--linked.names_left == 0) linked_.erase(at);
 }
 
 // The last level, whose subdirectories are all stored.
 Status TreeStore::leave() {
-  Level& level = levels_.back();
-  if (!level.same) {
-    TRY_ASSIGN(level.facts.tree, store_tree(level.facts));
-  }
-  TRY(session_.stored->put(index_, level.id, level.facts));
-  session_.progress.add(0, level.facts.entries.size());
-  stored_ = level.facts.tree;
+  Level level = std::move(levels_.back());
   levels_.pop_back();
-  if (levels_.empty()) return {};
-  Level& above = levels_.back();
-  Fact& fact = above.facts.entries[above.next - 1];
-  above.same = above.same && fact.node.subtree == stored_;
-  fact.node.subtree = stored_;
+  DirFacts& facts = level.facts;
+  session_.progress.add(0, facts.entries.size());
+  if (!level.same) {
+    TRY_ASSIGN(facts.tree, store_tree(facts));
+    facts.beneath = level.beneath;
+    TRY(session_.stored->replace(index_, level.id, facts));
+  }
+  stored(facts.tree, level.beneath);
   return {};
 }
 
 Result<Node> TreeStore::store_root(const ScanRoot& root, RootStats& stats) {
   index_ = static_cast<std::uint32_t>(root.index);
   stats_ = &stats;
+  linked_.clear();
   TRY(enter(root.id));
   while (!levels_.empty()) {
     Level& level = levels_.back();
@@ -229,8 +284,11 @@ Result<Node> TreeStore::store_root(const ScanRoot& root, RootStats& stats) {
     if (fact.node.type == NodeType::kDir) TRY(enter(fact.id));
   }
   Node node = root.node;
-  node.subtree = stored_;
+  node.subtree = root_tree_;
   stats.index = root.index;
+  stats.bytes = in_root_.bytes;
+  stats.files = in_root_.files;
+  stats.dirs = in_root_.dirs;
   stats.sockets_skipped = root.sockets;
   stats.mounts_skipped = root.mounts;
   stats.links_outside = root.links_missing.size();
@@ -249,6 +307,7 @@ Result<PendingSnapshot> run_store(SessionState& session, std::string_view manife
   TRY(SpoolStore(session).run());
   TRY_ASSIGN(FactsFile stored, FactsFile::create(*session.scratch));
   session.stored = std::move(stored);
+  session.stored->inherit(*session.frozen);
   TreeStore trees(session);
   ArchiveResult& result = session.pending.result;
   std::vector<Node> volumes;

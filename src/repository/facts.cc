@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
+#include "base/check.h"
 #include "repository/byte_stream.h"
 #include "repository/limits.h"
 
@@ -18,14 +20,17 @@ constexpr std::size_t kBlockHeadBytes = 16;
 // Footer at the end of a saved file: index entries, then the trailer.
 constexpr std::uint32_t kTrailerMagic = 0x31544146;  // "FAT1"
 constexpr std::size_t kIndexEntryBytes = 16;
+constexpr std::size_t kBlockGuessBytes = 4096;  // what is read first of a block
 constexpr std::size_t kTrailerBytes = 4 + 4 + 8 + 32 + 32;
 constexpr std::size_t kWriteBytes = std::size_t{1} << 20U;
 
 struct IndexEntry {
   std::uint64_t key = 0;
   std::uint64_t offset = 0;
-  auto operator<=>(const IndexEntry&) const = default;
+  std::uint32_t source = 0;  // which of the open files
+  bool whole = false;
 };
+static_assert(sizeof(IndexEntry) == 24);
 
 std::uint64_t key_of(std::uint32_t root, const os::FileId& dir) {
   std::uint64_t hash = 0x9e3779b97f4a7c15ULL * (root + 1ULL);
@@ -116,24 +121,102 @@ Fact get_fact(ByteReader& in) {
 }  // namespace
 
 const Fact* DirFacts::find(std::string_view name) const {
-  const auto at = std::ranges::lower_bound(
+  const auto found = std::ranges::lower_bound(
       entries, name, {}, [](const Fact& one) -> std::string_view { return one.node.name; });
-  return at != entries.end() && at->node.name == name ? &*at : nullptr;
+  return found != entries.end() && found->node.name == name ? &*found : nullptr;
 }
 
-struct FactsFile::State {
-  os::Fd file;
-  std::mutex mutex;  // of what put() writes
-  Bytes buffer;      // not written yet, from `written` on
-  std::uint64_t written = 0;
-  std::vector<IndexEntry> index;  // sorted once sealed
+Beneath& Beneath::operator+=(const Beneath& other) {
+  bytes += other.bytes;
+  files += other.files;
+  dirs += other.dirs;
+  xattrs_lost += other.xattrs_lost;
+  return *this;
+}
 
+// One open file with blocks. What is written stays as it is.
+struct FactsBlocks {
+  os::Fd file;
+  std::optional<Id> owner;      // of a file with a name
+  std::size_t directories = 0;  // of a file with a name
+};
+
+namespace {
+
+Result<Bytes> encode_block(std::uint32_t root, const os::FileId& dir, const DirFacts& facts) {
+  ByteWriter out;
+  out.number(root);
+  out.bytes(dir.bytes);
+  out.bytes(facts.tree.bytes);
+  out.number(facts.beneath.bytes);
+  out.number(facts.beneath.files);
+  out.number(facts.beneath.dirs);
+  out.number(facts.beneath.xattrs_lost);
+  out.number(facts.entries.size());
+  for (const Fact& fact : facts.entries) put_fact(out, fact);
+  const Bytes& payload = out.content();
+  if (payload.size() > kTreeBlobBytesMax) {
+    return Error(Code::kInvalid, "a directory has more entries than can be stored");
+  }
+  Bytes block(kBlockHeadBytes);
+  store_le32(block.data(), kBlockMagic);
+  store_le32(block.data() + 4, static_cast<std::uint32_t>(payload.size()));
+  std::memcpy(block.data() + 8, codec::sha256(payload).bytes.data(), 8);
+  block.insert(block.end(), payload.begin(), payload.end());
+  return block;
+}
+
+// The whole block, its sum checked.
+Result<Bytes> read_block(const os::Fd& file, std::uint64_t offset) {
+  const Error damaged(Code::kCorrupt, "the facts of an earlier pass are damaged");
+  Bytes block(kBlockGuessBytes);
+  TRY_ASSIGN(std::size_t got, os::read_at(file, block, offset));
+  if (got < kBlockHeadBytes || load_le32(block.data()) != kBlockMagic) return damaged;
+  const std::uint32_t size = load_le32(block.data() + 4);
+  if (size > kTreeBlobBytesMax) return damaged;
+  block.resize(kBlockHeadBytes + size);
+  got = std::min(got, block.size());
+  TRY_ASSIGN(const std::size_t more,
+             os::read_at(file, std::span(block).subspan(got), offset + got));
+  if (got + more != block.size()) return damaged;
+  const Id sum = codec::sha256(ByteView(block).subspan(kBlockHeadBytes));
+  if (std::memcmp(block.data() + 8, sum.bytes.data(), 8) != 0) return damaged;
+  return block;
+}
+
+}  // namespace
+
+struct FactsFile::State {
+  std::mutex mutex;                                   // of what put() and its like write
+  std::vector<std::shared_ptr<FactsBlocks>> sources;  // the first is our own
+  Bytes buffer;                                       // not written yet, from `written` on
+  std::uint64_t written = 0;
+  std::vector<IndexEntry> index;  // sorted once sealed, and what was inherited is
+
+  // Where the block will lie in our own file.
+  Result<std::uint64_t> append(const Bytes& block) {
+    const std::uint64_t offset = written + buffer.size();
+    buffer.insert(buffer.end(), block.begin(), block.end());
+    if (buffer.size() >= kWriteBytes) TRY(flush());
+    return offset;
+  }
   Status flush() {
-    TRY(os::write_all_at(file, buffer, written));
+    TRY(os::write_all_at(sources[0]->file, buffer, written));
     written += buffer.size();
     buffer.clear();
     return {};
   }
+  std::uint32_t source_of(const std::shared_ptr<FactsBlocks>& block) {
+    const auto number = std::ranges::find(sources, block) - sources.begin();
+    if (number == std::ssize(sources)) sources.push_back(block);
+    return static_cast<std::uint32_t>(number);
+  }
+  // The entries with that key.
+  [[nodiscard]] std::ranges::subrange<std::vector<IndexEntry>::iterator> entries_of(
+      std::uint64_t key) {
+    return std::ranges::equal_range(index, key, {}, &IndexEntry::key);
+  }
+  Status bring_home();
 };
 
 FactsFile::FactsFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -143,36 +226,55 @@ FactsFile::~FactsFile() = default;
 
 Result<FactsFile> FactsFile::create(const os::Dir& scratch) {
   auto state = std::make_unique<State>();
-  TRY_ASSIGN(state->file, scratch.open_file(".", __O_TMPFILE | O_DIRECTORY | O_RDWR, 0600));
+  auto own = std::make_shared<FactsBlocks>();
+  TRY_ASSIGN(own->file, scratch.open_file(".", __O_TMPFILE | O_DIRECTORY | O_RDWR, 0600));
+  state->sources.push_back(std::move(own));
   return FactsFile(std::move(state));
 }
 
 Status FactsFile::put(std::uint32_t root, const os::FileId& dir, const DirFacts& facts) {
-  ByteWriter out;
-  out.number(root);
-  out.bytes(dir.bytes);
-  out.bytes(facts.tree.bytes);
-  out.number(facts.entries.size());
-  for (const Fact& fact : facts.entries) put_fact(out, fact);
-  const Bytes& payload = out.content();
-  if (payload.size() > kTreeBlobBytesMax) {
-    return Error(Code::kInvalid, "a directory has more entries than can be stored");
-  }
-  std::array<std::byte, kBlockHeadBytes> head{};
-  store_le32(head.data(), kBlockMagic);
-  store_le32(head.data() + 4, static_cast<std::uint32_t>(payload.size()));
-  std::memcpy(head.data() + 8, codec::sha256(payload).bytes.data(), 8);
-
+  TRY_ASSIGN(const Bytes block, encode_block(root, dir, facts));
   const std::scoped_lock lock(state_->mutex);
-  state_->index.push_back({key_of(root, dir), state_->written + state_->buffer.size()});
-  state_->buffer.insert(state_->buffer.end(), head.begin(), head.end());
-  state_->buffer.insert(state_->buffer.end(), payload.begin(), payload.end());
-  return state_->buffer.size() < kWriteBytes ? Status() : state_->flush();
+  TRY_ASSIGN(const std::uint64_t offset, state_->append(block));
+  state_->index.push_back({.key = key_of(root, dir), .offset = offset});
+  return {};
+}
+
+void FactsFile::put_same(std::uint32_t root,
+                         const os::FileId& dir,
+                         const FactsPlace& place,
+                         bool whole) {
+  const std::scoped_lock lock(state_->mutex);
+  state_->index.push_back({.key = key_of(root, dir),
+                           .offset = place.offset,
+                           .source = state_->source_of(place.in),
+                           .whole = whole});
+}
+
+void FactsFile::inherit(const FactsFile& from) {
+  CHECK(state_->index.empty());
+  state_->sources.insert(state_->sources.end(), from.state_->sources.begin(),
+                         from.state_->sources.end());
+  state_->index = from.state_->index;
+  for (IndexEntry& entry : state_->index) ++entry.source;
+}
+
+Status FactsFile::replace(std::uint32_t root, const os::FileId& dir, const DirFacts& facts) {
+  TRY_ASSIGN(const Bytes block, encode_block(root, dir, facts));
+  const std::scoped_lock lock(state_->mutex);
+  const std::uint32_t source = state_->source_of(facts.at.in);
+  for (IndexEntry& entry : state_->entries_of(key_of(root, dir))) {
+    if (entry.source != source || entry.offset != facts.at.offset) continue;
+    TRY_ASSIGN(entry.offset, state_->append(block));
+    entry.source = 0;
+    return {};
+  }
+  return Error(Code::kInternal, "facts to replace are not there");
 }
 
 Status FactsFile::seal() {
   TRY(state_->flush());
-  std::sort(state_->index.begin(), state_->index.end());
+  std::ranges::sort(state_->index, {}, &IndexEntry::key);
   return {};
 }
 
@@ -181,28 +283,21 @@ std::size_t FactsFile::directories() const {
 }
 
 Result<std::optional<DirFacts>> FactsFile::find(std::uint32_t root, const os::FileId& dir) const {
-  const std::uint64_t key = key_of(root, dir);
-  auto at = std::lower_bound(state_->index.begin(), state_->index.end(), IndexEntry{key, 0});
-  for (; at != state_->index.end() && at->key == key; ++at) {
-    std::array<std::byte, kBlockHeadBytes> head{};
-    TRY_ASSIGN(std::size_t got, os::read_at(state_->file, head, at->offset));
-    const std::uint32_t size = load_le32(head.data() + 4);
-    if (got != head.size() || load_le32(head.data()) != kBlockMagic || size > kTreeBlobBytesMax) {
-      return Error(Code::kCorrupt, "the facts of an earlier pass are damaged");
-    }
-    Bytes payload(size);
-    TRY_ASSIGN(got, os::read_at(state_->file, payload, at->offset + head.size()));
-    const Id sum = codec::sha256(payload);
-    if (got != size || std::memcmp(head.data() + 8, sum.bytes.data(), 8) != 0) {
-      return Error(Code::kCorrupt, "the facts of an earlier pass are damaged");
-    }
-    ByteReader in(payload);
+  for (const IndexEntry& entry : state_->entries_of(key_of(root, dir))) {
+    DirFacts facts;
+    facts.at = {.in = state_->sources[entry.source], .offset = entry.offset};
+    facts.whole = entry.whole;
+    TRY_ASSIGN(const Bytes block, read_block(facts.at.in->file, entry.offset));
+    ByteReader in(ByteView(block).subspan(kBlockHeadBytes));
     os::FileId id;
     const auto of_root = static_cast<std::uint32_t>(in.number());
     in.bytes(id.bytes);
     if (of_root != root || id != dir) continue;
-    DirFacts facts;
     in.bytes(facts.tree.bytes);
+    facts.beneath.bytes = in.number();
+    facts.beneath.files = in.number();
+    facts.beneath.dirs = in.number();
+    facts.beneath.xattrs_lost = in.number();
     const std::uint64_t entries = in.count(1);
     facts.entries.reserve(entries);
     for (std::uint64_t i = 0; i < entries && in.ok(); ++i) {
@@ -214,7 +309,32 @@ Result<std::optional<DirFacts>> FactsFile::find(std::uint32_t root, const os::Fi
   return std::optional<DirFacts>();
 }
 
+// Copies what lies in other files into our own, in their order.
+Status FactsFile::State::bring_home() {
+  std::vector<IndexEntry*> away;
+  for (IndexEntry& entry : index) {
+    if (entry.source != 0) away.push_back(&entry);
+  }
+  std::ranges::sort(
+      away, {}, [](const IndexEntry* entry) { return std::pair(entry->source, entry->offset); });
+  for (IndexEntry* entry : away) {
+    TRY_ASSIGN(const Bytes block, read_block(sources[entry->source]->file, entry->offset));
+    TRY_ASSIGN(entry->offset, append(block));
+    entry->source = 0;
+  }
+  return flush();
+}
+
 Status FactsFile::save(const os::Dir& dir, const std::string& name, const Id& owner) {
+  // Nothing of our own, and all that the one file has: it is the one that has the name.
+  const bool same =
+      !state_->index.empty() && std::ranges::all_of(state_->index, [&](const auto& e) {
+        const FactsBlocks& first = *state_->sources[state_->index[0].source];
+        return e.source == state_->index[0].source && first.owner == owner &&
+               first.directories == state_->index.size();
+      });
+  if (same) return {};
+  TRY(state_->bring_home());
   Bytes footer(state_->index.size() * kIndexEntryBytes + kTrailerBytes);
   std::byte* at = footer.data();
   for (const IndexEntry& entry : state_->index) {
@@ -228,11 +348,11 @@ Status FactsFile::save(const os::Dir& dir, const std::string& name, const Id& ow
   store_le64(at + 8, state_->index.size());
   std::memcpy(at + 16, owner.bytes.data(), owner.bytes.size());
   std::memcpy(at + 48, sum.bytes.data(), sum.bytes.size());
-  TRY(os::write_all_at(state_->file, footer, state_->written));
+  TRY(os::write_all_at(state_->sources[0]->file, footer, state_->written));
   // There is a moment without either: the next capture reads everything then, as the first did.
   Status removed = dir.remove_file(name);
   if (!removed.ok() && removed.error().code() != Code::kNotFound) return removed;
-  return dir.link_file(state_->file, name);
+  return dir.link_file(state_->sources[0]->file, name);
 }
 
 std::optional<FactsFile> FactsFile::load(const os::Dir& dir,
@@ -261,14 +381,18 @@ std::optional<FactsFile> FactsFile::load(const os::Dir& dir,
     return std::nullopt;
   }
   auto state = std::make_unique<State>();
-  state->file = std::move(*file);
+  auto own = std::make_shared<FactsBlocks>();
+  own->file = std::move(*file);
+  own->owner = owner;
+  own->directories = count;
+  state->sources.push_back(std::move(own));
   state->written = trailer_at - index.size();
   state->index.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
     const std::byte* at = index.data() + i * kIndexEntryBytes;
-    state->index[i] = {load_le64(at), load_le64(at + 8)};
+    state->index[i] = {.key = load_le64(at), .offset = load_le64(at + 8)};
   }
-  if (!std::is_sorted(state->index.begin(), state->index.end())) return std::nullopt;
+  if (!std::ranges::is_sorted(state->index, {}, &IndexEntry::key)) return std::nullopt;
   return FactsFile(std::move(state));
 }
 

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -32,15 +33,36 @@ struct Fact {
   bool operator==(const Fact&) const = default;
 };
 
+// Where a directory's facts lie; keeps the file open.
+struct FactsBlocks;
+struct FactsPlace {
+  std::shared_ptr<FactsBlocks> in;
+  std::uint64_t offset = 0;
+};
+
+// What a stored directory has beneath it, itself counted.
+struct Beneath {
+  std::uint64_t bytes = 0;  // of regular files; a hard-linked file counts each time
+  std::uint64_t files = 0;  // entries but directories
+  std::uint64_t dirs = 0;
+  std::uint64_t xattrs_lost = 0;
+
+  Beneath& operator+=(const Beneath& other);
+};
+
 struct DirFacts {
   std::vector<Fact> entries;  // in byte order of name
-  Id tree;  // what these entries are stored as, where every subtree stays; zero: not known
+  Id tree;          // what these entries are stored as, where every subtree stays; zero: not known
+  Beneath beneath;  // of that tree
+  FactsPlace at;    // where find() found them
+  bool whole = false;  // all beneath is as it was stored, too
 
   // Null where there is none.
   [[nodiscard]] const Fact* find(std::string_view name) const;
 };
 
-// put() is thread-safe, and so are find() and roots after seal(); the rest belongs to one thread.
+// put(), put_same() and replace() are thread-safe, and so are find() and roots after seal(); the
+// rest belongs to one thread. Facts that stay are not written again: files share what they have.
 class FactsFile {
  public:
   // An unnamed file in scratch: gone with the object.
@@ -56,13 +78,20 @@ class FactsFile {
 
   // root: the number of the volume; file systems may give two volumes' directories the same id.
   Status put(std::uint32_t root, const os::FileId& dir, const DirFacts& facts);
-  // No put() after it.
+  // What another file has there holds here too. whole: and so does all beneath.
+  void put_same(std::uint32_t root, const os::FileId& dir, const FactsPlace& place, bool whole);
+  // Everything that the sealed file has holds here too. Only first.
+  void inherit(const FactsFile& from);
+  // In place of what was inherited: facts were found there, and changed since.
+  Status replace(std::uint32_t root, const os::FileId& dir, const DirFacts& facts);
+  // Nothing is put after it.
   Status seal();
   // Nothing where the directory is not known. kCorrupt: the file changed under us.
   Result<std::optional<DirFacts>> find(std::uint32_t root, const os::FileId& dir) const;
   [[nodiscard]] std::size_t directories() const;
 
-  // Gives the sealed file a name, in place of an older one. Not synced: load() sees damage.
+  // Gives the sealed file a name, in place of an older one, unless that one has just the same. Not
+  // synced: load() sees damage.
   Status save(const os::Dir& dir, const std::string& name, const Id& owner);
 
  private:

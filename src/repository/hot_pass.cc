@@ -27,7 +27,7 @@ constexpr std::chrono::milliseconds kMeasureAfter{500};  // a quick pass needs n
 struct HotDir {
   std::shared_ptr<ScanDir> scan;
   std::uint32_t root = 0;
-  Id tree;                        // of an earlier capture, while everything is as it was
+  FactsPlace same;                // the known facts, where all of them hold
   std::uint64_t files_bytes = 0;  // sizes of the regular files, as listed
   std::atomic<std::size_t> pending = 1;
 
@@ -68,6 +68,7 @@ class HotPass final : public ScanVisitor {
   Status measure(const std::stop_token& stop);
   Status walk_all(std::vector<ScanRoot>& roots);
   [[nodiscard]] bool is_stored(const Fact& fact);
+  [[nodiscard]] bool is_stored(const DirFacts& facts);
   bool offer(FilePiece& piece);
   Status work();
   Status read_file(const std::shared_ptr<HotDir>& in, std::size_t slot, Worker& worker);
@@ -107,6 +108,10 @@ bool HotPass::is_stored(const Fact& fact) {
       fact.node.content, [this](const Id& id) { return session_.writer.has(BlobType::kData, id); });
 }
 
+bool HotPass::is_stored(const DirFacts& facts) {
+  return !session_.known_is_old || session_.writer.has(BlobType::kTree, facts.tree);
+}
+
 void HotPass::work_ended() {
   if (open_jobs_.fetch_sub(1) != 1) return;
   jobs_.close();
@@ -117,15 +122,15 @@ void HotPass::work_ended() {
 
 Status HotPass::complete(HotDir& dir) {
   if (dir.pending.fetch_sub(1) != 1) return {};
+  const auto vanished = [](const ScannedEntry& entry) { return entry.fact.node.name.empty(); };
+  if (dir.same.in && std::ranges::none_of(dir.scan->entries, vanished)) {
+    out_.put_same(dir.root, dir.scan->id, dir.same, false);
+    return {};
+  }
   DirFacts facts;
-  facts.tree = dir.tree;
   facts.entries.reserve(dir.scan->entries.size());
   for (ScannedEntry& entry : dir.scan->entries) {
-    if (entry.fact.node.name.empty()) {
-      facts.tree = {};
-    } else {
-      facts.entries.push_back(std::move(entry.fact));
-    }
+    if (!vanished(entry)) facts.entries.push_back(std::move(entry.fact));
   }
   return out_.put(dir.root, dir.scan->id, facts);
 }
@@ -150,7 +155,7 @@ Status HotPass::enter(const std::shared_ptr<ScanDir>& dir) {
       if (is_file) bytes += entry.fact.stat_bytes;
     }
   }
-  if (same) open->tree = dir->known->tree;
+  if (same && is_stored(*dir->known)) open->same = dir->known->at;
   open->pending += reads.size();
   session_.progress.add(bytes, items);
   const Stopwatch pushing;

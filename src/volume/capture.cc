@@ -152,6 +152,7 @@ class Capture {
   std::unique_ptr<repository::CaptureSession> session_;
   catalog::SnapshotRow row_;
   std::int64_t max_hold_ms_ = 0;
+  std::optional<Stopwatch> still_;  // since the end of a pass that found nothing to read
 };
 
 // Passes without the lock, while the workload runs.
@@ -160,6 +161,8 @@ Status Capture::read_ahead() {
   for (int i = 0; i < kPassesMax; ++i) {
     const Stopwatch watch;
     TRY_ASSIGN(const repository::PassResult pass, session_->pass());
+    still_.reset();
+    if (pass.files_read == 0 && watch.elapsed_us() <= kQuickPassUs) still_.emplace();
     const bool small = pass.bytes_read <= kSmallDeltaBytes && pass.files_read <= kSmallDeltaFiles;
     const bool shrinks = i == 0 || pass.bytes_read < before.bytes_read / 4 * 3;
     before = pass;
@@ -224,7 +227,9 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
     pre.command = pre.container_id.empty() ? "" : options_.pre;
     done = run_hook(core_.engine, pre, "pre");
   }
-  if (done.ok()) {
+  // What a pre command writes is read before the hold, and what was written meanwhile.
+  const bool still = still_ && still_->elapsed_us() <= kQuickPassUs && options_.pre.empty();
+  if (done.ok() && !still) {
     auto pass = session_->pass();
     if (!pass.ok()) done = pass.error();
   }

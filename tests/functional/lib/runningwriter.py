@@ -247,6 +247,8 @@ class Session:
 
     def _work(self, made):
         """The writer does all of it; the tree is the one after it."""
+        if not made:
+            return
         run = Run(self.bench.control(), self.tree, made, self.count)
         run.wait()
         self._end(run)
@@ -283,12 +285,12 @@ class Session:
             raise Mismatch(f"the count is written before its second copy, captured were {counts}")
         if not first <= at <= last + 1:
             raise Mismatch(f"captured is step {at}; the capture began at {first} and ended at {last}")
-        tree = self._expect(entries, self._instants(run, at, counts))
+        tree = self._expect(entries, self._instants(run, at, counts, entries))
         self.kept.append((made["id"], tree, self.still, counts))
         self._end(run)
 
-    def _instants(self, run, at, counts):
-        """The trees that a volume may show whose counts are these."""
+    def _instants(self, run, at, counts, entries):
+        """The trees that a volume may show whose counts are these; entries are what was captured."""
         tree = run.advance(run.before.copy(), 0, at)
         if counts[0] == counts[1]:
             yield tree.copy()
@@ -296,9 +298,12 @@ class Session:
             return
         step, looks = run.made[at]
         if step[0] == "store":
-            # The time changes when the page becomes writable, the store is made again after that.
-            early = tree.copy()
-            early.set_times(looks, run.times(at))
+            # The time changes when the page becomes writable, the store is made again after that. A pause
+            # between the two makes it change once more, so that the writer saw the last of the times only.
+            early, latest = tree.copy(), run.times(at)[0]
+            seen = entries[looks[0].encode()].mtime_ns if looks and looks[0].encode() in entries else latest
+            before = tree.node(looks[0]).mtime_ns if looks else latest
+            early.set_times(looks, [seen if before < seen < latest else latest])
             yield early
         yield run.advance(tree, at, at + 1)
 
