@@ -27,6 +27,14 @@ Status check_deadline(std::int64_t deadline_ms) {
                "one");
 }
 
+Result<bool> needs_no_room(const os::Dir& root) {
+  const auto from = root.open_file(".", O_TMPFILE | O_RDWR, 0600);
+  if (!from.ok() && from.error().os_errno() == EROFS) return true;
+  if (!from.ok()) return from.error();
+  TRY_ASSIGN(const os::Fd to, root.open_file(".", O_TMPFILE | O_RDWR, 0600));
+  return os::clone_range(*from, 0, 0, to, 0);
+}
+
 Result<std::unique_ptr<Spool>> Spool::create(const os::Dir& root, const os::Dir& scratch) {
   constexpr int kFlags = O_TMPFILE | O_RDWR;
   auto file = root.open_file(".", kFlags, 0600);

@@ -23,6 +23,10 @@ struct SpooledFile {
   std::vector<Id> content;
 };
 
+// Whether what is put aside of this tree needs no room: its file system shares blocks between
+// files, or nothing can be written there at all.
+Result<bool> needs_no_room(const os::Dir& root);
+
 // One unnamed file on the volume's own file system, so that a crash leaves nothing: clones share
 // blocks with the live files, copies are made where the file system cannot clone. One thread at a
 // time; after the cut, several may read.

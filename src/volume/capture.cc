@@ -13,6 +13,7 @@
 #include "os/file_id.h"
 #include "repository/archive.h"
 #include "repository/capture_session.h"
+#include "repository/spool.h"
 #include "volume/hold.h"
 #include "volume/journal.h"
 #include "volume/known_facts.h"
@@ -117,6 +118,26 @@ Status check_forecast(std::int64_t expected_ms, std::int64_t max_hold_ms) {
   return Error(Code::kRefused, words, {.reasons = {{"", "hold_too_long", words}}});
 }
 
+// What changes until the cut, about as much as the last pass had to read, is copied beside the
+// volumes whose file system cannot share blocks.
+Status check_room(const std::vector<CaptureRoot>& roots, std::uint64_t bytes) {
+  ErrorDetail detail;
+  for (const CaptureRoot& root : roots) {
+    TRY_ASSIGN(const os::Space space, os::space_of(root.dir.fd()));
+    if (space.available_bytes >= bytes) continue;
+    TRY_ASSIGN(const bool fits, repository::needs_no_room(root.dir));
+    if (fits) continue;
+    detail.reasons.push_back(
+        {root.volume.target, "no_space",
+         "about " + std::to_string(bytes) +
+             " bytes change while it is read and are put aside beside it; free there are " +
+             std::to_string(space.available_bytes) + " bytes"});
+  }
+  if (detail.reasons.empty()) return {};
+  std::string words = "no room for what changes: " + detail.reasons[0].detail;
+  return Error(Code::kNoSpace, std::move(words), std::move(detail));
+}
+
 Result<std::int64_t> max_hold_ms_of(Core& core, const CaptureOptions& options) {
   TRY_ASSIGN(const catalog::Settings settings, core.catalog.settings().all());
   return options.max_hold_s.value_or(settings.max_hold_s) * 1000;
@@ -168,6 +189,7 @@ Status Capture::read_ahead() {
     before = pass;
     if ((small && watch.elapsed_us() <= kQuickPassUs) || !shrinks) break;
   }
+  TRY(check_room(plan_.roots, before.bytes_read));
   if (options_.consistency == Consistency::kLive) return {};
   return check_forecast(expected_hold_ms(before), max_hold_ms_);
 }

@@ -223,6 +223,39 @@ def test_a_full_disk_while_changes_are_put_aside(cairn, fake):
                 cairn.ok("restore", "discard", undo["id"], "--yes")
 
 
+def test_no_room_for_what_changes_is_told_before_the_hold(cairn, fake):
+    """Every pass finds more to read than is free beside the volume, on a file system that cannot share blocks."""
+    with LoopFs("ext4", 256 << 20) as disk:
+        cairn.ok("system", "settings", "set", "base_volume_path", disk.path)
+        data = volume(cairn)
+        large = data / "large"
+        large.write_bytes(os.urandom(64 << 20))
+        free = os.statvfs(disk.path)
+        with open(disk.path / "ballast", "wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, free.f_bavail * free.f_frsize - (24 << 20))
+        stop = threading.Event()
+
+        def write():
+            page = os.urandom(PAGE)
+            with open(large, "r+b") as file:
+                while not stop.wait(0.001):
+                    os.pwrite(file.fileno(), page, 0)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        calls = len(fake.calls())
+        try:
+            problem = cairn.fails("snapshot", "create", "web")
+        finally:
+            stop.set()
+            writer.join()
+        assert problem["status"] == 507 and reasons(problem) == {"no_space"}, problem
+        assert not [one for one in fake.calls()[calls:] if "/pause" in one["path"]], "it was held"
+        assert cairn.ok("snapshot", "ls", "web")["snapshots"] == []
+        cairn.ok("snapshot", "create", "web")
+        cairn.ok("workload", "rm", "web", "--yes")
+
+
 def test_a_subvolume_nested_in_a_volume(cairn, fake):
     """Captured with what is in it, as a directory; inodes of equal numbers are no hard links of each other."""
     with LoopFs("btrfs") as disk:
