@@ -4,6 +4,7 @@
 
 #include "repository/capture_session.h"
 #include "repository/lock.h"
+#include "repository/pack.h"
 
 namespace cairn::repository {
 

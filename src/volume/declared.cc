@@ -43,12 +43,16 @@ bool is_volume_name(std::string_view name) {
          name.find_first_not_of(kAllowed) == std::string_view::npos;
 }
 
-// What is wrong with one volume: (key, sentence) pairs.
-std::vector<std::pair<std::string, std::string>> faults_of(const DeclaredVolume& volume) {
-  std::vector<std::pair<std::string, std::string>> out;
-  if (!is_clean_absolute(volume.target, kTargetBytesMax)) {
-    out.emplace_back("target", "an absolute container path without '.', '..' or a trailing slash");
-  }
+using Faults = std::vector<std::pair<std::string, std::string>>;  // key, sentence
+
+Faults faults_of_target(const std::string& target) {
+  if (is_clean_absolute(target, kTargetBytesMax)) return {};
+  return {{"target", "an absolute container path without '.', '..' or a trailing slash"}};
+}
+
+// What is wrong with one volume.
+Faults faults_of(const DeclaredVolume& volume) {
+  Faults out = faults_of_target(volume.target);
   switch (volume.scope) {
     case Scope::kAbsolute:
       if (!is_clean_absolute(volume.source, kSourceBytesMax)) {
@@ -157,18 +161,20 @@ std::vector<DeclaredVolume> parse_volumes(const nlohmann::json& array,
     volume.source = text_key(array[i], "source", at, faults);
     volume.name = text_key(array[i], "name", at, faults);
     const auto scope = parse_scope(text_key(array[i], "scope", at, faults));
-    if (!scope.ok()) {
+    if (scope.ok()) {
+      volume.scope = *scope;
+    } else {
       faults.push_back({at + ".scope", "unknown_scope", scope.error().message()});
-      continue;
     }
-    volume.scope = *scope;
-    for (const auto& [key, sentence] : faults_of(volume)) {
+    // Without a scope nobody knows what the source has to be.
+    for (const auto& [key, sentence] :
+         scope.ok() ? faults_of(volume) : faults_of_target(volume.target)) {
       faults.push_back({at + "." + key, "invalid", "must be " + sentence});
     }
     if (!targets.insert(volume.target).second) {
       faults.push_back({at + ".target", "duplicate", "another volume has this target"});
     }
-    out.push_back(std::move(volume));
+    if (scope.ok()) out.push_back(std::move(volume));
   }
   return out;
 }

@@ -29,7 +29,7 @@ TEST(DeclaredVolumes, GoodOnesAreKept) {
 TEST(DeclaredVolumes, EveryFaultIsNamedByField) {
   const auto faults = faults_of(nlohmann::json::parse(
       R"([{"target":"data","scope":"stage","source":"x","extra":1},
-          {"target":"/a","scope":"moon"},
+          {"target":"a/","scope":"moon"},
           {"target":"/b","scope":"project","source":"../../etc"},
           {"target":"/b","scope":"absolute","source":"relative"},
           {"target":"/c","scope":"stage","source":""}])"));
@@ -37,9 +37,9 @@ TEST(DeclaredVolumes, EveryFaultIsNamedByField) {
   for (const Reason& fault : faults) fields.push_back(fault.target);
   EXPECT_EQ(fields,
             (std::vector<std::string>{"config.volumes[0].extra", "config.volumes[0].target",
-                                      "config.volumes[1].scope", "config.volumes[2].source",
-                                      "config.volumes[3].source", "config.volumes[3].target",
-                                      "config.volumes[4].source"}));
+                                      "config.volumes[1].scope", "config.volumes[1].target",
+                                      "config.volumes[2].source", "config.volumes[3].source",
+                                      "config.volumes[3].target", "config.volumes[4].source"}));
 }
 
 TEST(DeclaredVolumes, StagingNamesCannotHideInASource) {
