@@ -8,6 +8,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <map>
 #include <thread>
@@ -465,6 +466,57 @@ TEST(FactsFile, ReadsBackWhatWasPut) {
   EXPECT_EQ(loaded->find(1, id).error().code(), Code::kCorrupt);
   fs::resize_file(pattern + "/facts", 30);
   EXPECT_FALSE(FactsFile::load(*dir, "facts", owner).has_value());
+  fs::remove_all(pattern);
+}
+
+// What a file shares with others is in it when it is saved, whatever became of them; what was
+// replaced is not.
+TEST(FactsFile, SharesWhatStaysAndSavesAllOfIt) {
+  std::string pattern = "/tmp/cairn-facts-XXXXXX";
+  ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+  const auto dir = os::Dir::open(pattern);
+  ASSERT_TRUE(dir.ok());
+  const Id owner = codec::sha256(as_bytes("owner"));
+  const auto facts_named = [](const std::string& name) {
+    Fact fact;
+    fact.node.name = name;
+    return DirFacts{.entries = {fact}};
+  };
+  std::array<os::FileId, 3> ids{};
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i].bytes[0] = static_cast<std::byte>(i);
+  {
+    auto first = FactsFile::create(*dir);
+    ASSERT_TRUE(first.ok());
+    for (const os::FileId& id : ids) ASSERT_TRUE(first->put(0, id, facts_named("first")).ok());
+    ASSERT_TRUE(first->seal().ok());
+    ASSERT_TRUE(first->save(*dir, "facts", owner).ok());
+  }
+  {
+    const auto known = FactsFile::load(*dir, "facts", owner);
+    ASSERT_TRUE(known.has_value());
+    auto cut = FactsFile::create(*dir);
+    ASSERT_TRUE(cut.ok());
+    cut->put_same(0, ids[0], (*known->find(0, ids[0]))->at, true);
+    cut->put_same(0, ids[1], (*known->find(0, ids[1]))->at, false);
+    ASSERT_TRUE(cut->seal().ok());
+    EXPECT_TRUE((*cut->find(0, ids[0]))->whole);
+    EXPECT_FALSE((*cut->find(0, ids[2])).has_value());
+    auto stored = FactsFile::create(*dir);
+    ASSERT_TRUE(stored.ok());
+    stored->inherit(*cut);
+    DirFacts changed = **cut->find(0, ids[1]);
+    changed.entries[0].node.name = "second";
+    ASSERT_TRUE(stored->replace(0, ids[1], changed).ok());
+    ASSERT_TRUE(stored->replace(0, ids[1], changed).ok());
+    ASSERT_TRUE(stored->seal().ok());
+    ASSERT_TRUE(stored->save(*dir, "facts", owner).ok());
+  }
+  const auto loaded = FactsFile::load(*dir, "facts", owner);
+  ASSERT_TRUE(loaded.has_value());
+  EXPECT_EQ(loaded->directories(), 2U);
+  EXPECT_EQ((*loaded->find(0, ids[0]))->entries[0].node.name, "first");
+  EXPECT_EQ((*loaded->find(0, ids[1]))->entries[0].node.name, "second");
+  EXPECT_FALSE((*loaded->find(0, ids[2])).has_value());
   fs::remove_all(pattern);
 }
 

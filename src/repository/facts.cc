@@ -267,9 +267,9 @@ Status FactsFile::replace(std::uint32_t root, const os::FileId& dir, const DirFa
     if (entry.source != source || entry.offset != facts.at.offset) continue;
     TRY_ASSIGN(entry.offset, state_->append(block));
     entry.source = 0;
-    return {};
+    break;
   }
-  return Error(Code::kInternal, "facts to replace are not there");
+  return {};
 }
 
 Status FactsFile::seal() {

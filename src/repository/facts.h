@@ -82,7 +82,8 @@ class FactsFile {
   void put_same(std::uint32_t root, const os::FileId& dir, const FactsPlace& place, bool whole);
   // Everything that the sealed file has holds here too. Only first.
   void inherit(const FactsFile& from);
-  // In place of what was inherited: facts were found there, and changed since.
+  // In place of what was inherited: facts were found there, and changed since. Does nothing the
+  // second time: a directory that is moved while a tree is walked is met twice.
   Status replace(std::uint32_t root, const os::FileId& dir, const DirFacts& facts);
   // Nothing is put after it.
   Status seal();

@@ -137,12 +137,7 @@ class RoundTrip : public RepositoryTest {
     TRY(session->cut(0));
     TRY_ASSIGN(PendingSnapshot pending, session->store("{}"));
     known_ = session->take_facts();
-    return repository_->commit(std::move(pending), {.time = wall_now(),
-                                                    .hostname = "test",
-                                                    .username = "",
-                                                    .tags = {},
-                                                    .parent = {},
-                                                    .original = {}});
+    return commit(std::move(pending));
   }
 
   void expect_restored(const Id& snapshot, const std::vector<std::string>& contents) {

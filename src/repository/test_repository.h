@@ -71,6 +71,9 @@ class RepositoryTest : public ::testing::Test {
   Result<Id> snapshot_source() {
     TRY_ASSIGN(PendingSnapshot pending, archive_source());
     added_ = pending.result.blobs_added;
+    return commit(std::move(pending));
+  }
+  Result<Id> commit(PendingSnapshot pending) {
     return repository_->commit(std::move(pending), {.time = wall_now(),
                                                     .hostname = "test",
                                                     .username = "",
