@@ -118,8 +118,8 @@ TEST_F(ServerTest, OversizedHeaderAndBrokenTargetAreRefused) {
 
 TEST_F(ServerTest, SpoolsBodiesWhereTheRuleSaysSo) {
   static constexpr std::uint64_t kLimit = 5U << 20U;
-  spool_rule_ = [](const Request& head) {
-    return head.path == "/spooled" && head.caller.role == Role::kAdmin
+  spool_rule_ = [me = "uid:" + std::to_string(::getuid())](const Request& head) {
+    return head.path == "/spooled" && head.caller.name == me  // the caller is known by then
                ? std::optional<std::uint64_t>(kLimit)
                : std::nullopt;
   };

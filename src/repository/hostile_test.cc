@@ -1,6 +1,7 @@
 // Trees that attack: each is refused or harmless, and nothing outside the target changes.
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "repository/checker.h"
 #include "repository/test_repository.h"
@@ -8,7 +9,14 @@
 namespace cairn::repository {
 namespace {
 
-constexpr const char* kDirMembers = R"("type":"dir","mode":2147484141,"uid":0,"gid":0)";
+// Whoever runs the tests may give files only to themselves.
+std::string owner_members() {
+  return fmt::format(R"("uid":{},"gid":{})", ::getuid(), ::getgid());
+}
+
+std::string dir_members() {
+  return R"("type":"dir","mode":2147484141,)" + owner_members();
+}
 
 class HostileTree : public RepositoryTest {
  protected:
@@ -32,8 +40,8 @@ class HostileTree : public RepositoryTest {
                        const std::vector<std::string>& trees,
                        const std::vector<std::string>& data = {}) {
     std::vector<std::string> all = {
-        fmt::format(R"({{"nodes":[{{"name":"v",{},"content":null,"subtree":"{}"}}]}})", kDirMembers,
-                    codec::sha256(as_bytes(subtree)).hex()) +
+        fmt::format(R"({{"nodes":[{{"name":"v",{},"content":null,"subtree":"{}"}}]}})",
+                    dir_members(), codec::sha256(as_bytes(subtree)).hex()) +
         "\n"};
     all.insert(all.end(), trees.begin(), trees.end());
     TRY_ASSIGN(const Id root, forge_blobs(all, data));
@@ -43,15 +51,15 @@ class HostileTree : public RepositoryTest {
                                const std::string& content,
                                const std::string& more = "") {
     return fmt::format(
-        R"({{"name":"{}","type":"file","mode":420,"uid":0,"gid":0,"size":{},"content":["{}"]{}}})",
-        name, content.size(), codec::sha256(as_bytes(content)).hex(), more);
+        R"({{"name":"{}","type":"file","mode":420,{},"size":{},"content":["{}"]{}}})", name,
+        owner_members(), content.size(), codec::sha256(as_bytes(content)).hex(), more);
   }
   static std::string link_node(const std::string& name,
                                const std::string& to,
                                const std::string& more = "") {
-    return fmt::format(R"({{"name":"{}","type":"symlink","mode":134218239,"uid":0,"gid":0,)"
+    return fmt::format(R"({{"name":"{}","type":"symlink","mode":134218239,{},)"
                        R"("linktarget":"{}","content":null{}}})",
-                       name, to, more);
+                       name, owner_members(), to, more);
   }
   Code restore_code(const Result<Id>& snapshot) {
     EXPECT_TRUE(snapshot.ok()) << snapshot.error().message();
@@ -85,7 +93,7 @@ TEST_F(HostileTree, DuplicateAndUnsortedNames) {
   // A link, and a directory of the same name whose entries would go through it.
   const std::string below = "{\"nodes\":[" + file_node("secret", "evil") + "]}\n";
   const std::string dir = fmt::format(R"({{"name":"a",{},"content":null,"subtree":"{}"}})",
-                                      kDirMembers, codec::sha256(as_bytes(below)).hex());
+                                      dir_members(), codec::sha256(as_bytes(below)).hex());
   const std::string both = "{\"nodes\":[" + link_node("a", evil) + "," + dir + "]}\n";
   EXPECT_EQ(restore_code(forge_dir(both, {both, below}, {"evil"})), Code::kCorrupt);
 }
@@ -117,7 +125,7 @@ TEST_F(HostileTree, HardLinkGroupsOfALinkAndAFileShareNoInode) {
 TEST_F(HostileTree, WrongTypesAndSizes) {
   const std::string hello = codec::sha256(as_bytes("hello")).hex();
   const auto node = [](const std::string& members) {
-    return "{\"name\":\"a\",\"uid\":0,\"gid\":0," + members + "}";
+    return "{\"name\":\"a\"," + owner_members() + "," + members + "}";
   };
   for (const std::string& bad : {
            node(R"("type":"dir","subtree":")" + hello + "\""),  // a data blob
@@ -147,7 +155,7 @@ TEST_F(HostileTree, DepthAndSharedSubtreesAreBounded) {
     const std::string below = codec::sha256(as_bytes(trees.back())).hex();
     trees.push_back(fmt::format(
         R"({{"nodes":[{{"name":"a",{},"subtree":"{}"}},{{"name":"b",{},"subtree":"{}"}}]}})",
-        kDirMembers, below, kDirMembers, below));
+        dir_members(), below, dir_members(), below));
   }
   // Thirty levels of two stand for a billion directories; they are counted, not walked.
   const auto wide = forge_dir(trees[30], trees);

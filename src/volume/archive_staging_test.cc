@@ -50,6 +50,12 @@ class StagingTest : public ::testing::Test {
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(base_ + "/beside"), {}), 1);
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(base_), {}), 2);
     staging_.reset();
+    // Who is not root must be able to write into a directory to empty it.
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(base_)) {
+      if (!entry.is_directory() || entry.is_symlink()) continue;
+      std::filesystem::permissions(entry.path(), std::filesystem::perms::owner_all,
+                                   std::filesystem::perm_options::add);
+    }
     std::filesystem::remove_all(base_);
   }
   [[nodiscard]] std::string content(const std::string& path) const {
