@@ -2,10 +2,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "os/dir.h"
 #include "os/mount.h"
@@ -73,6 +75,25 @@ TEST_F(DirTest, ListsManyEntriesAndNoneOfADirectoryThatWasRemoved) {
   const auto gone = removed->list();
   ASSERT_TRUE(gone.ok()) << gone.error().message();
   EXPECT_TRUE(gone->empty());
+}
+
+// openat2 looks a name up and then asks whether what it found is beneath: in between it may move.
+TEST_F(DirTest, ADirectoryThatMovesAwayWhileItIsOpenedIsThereOrGone) {
+  std::filesystem::create_directories(path_ + "/here/dir");
+  std::filesystem::create_directory(path_ + "/there");
+  const Dir here = dir().open_dir("here").value();
+  std::jthread mover([this](const std::stop_token& stop) {
+    const std::string one = path_ + "/here/dir";
+    const std::string other = path_ + "/there/dir";
+    while (!stop.stop_requested()) {
+      std::filesystem::rename(one, other);
+      std::filesystem::rename(other, one);
+    }
+  });
+  for (int i = 0; i < 300'000; ++i) {
+    const auto opened = here.open_dir("dir", Crossing::kRefuse);
+    ASSERT_TRUE(opened.ok() || opened.error().os_errno() == ENOENT) << opened.error().message();
+  }
 }
 
 TEST_F(DirTest, NamesAreOneComponent) {
