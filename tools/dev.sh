@@ -96,20 +96,52 @@ suite() {
   fi
 }
 
-# gtest_suites KIND: every unit test binary of a build, its single tests counted.
-gtest_suites() {
-  local kind=$1 binary name log
+# side_by_side: each line of its input is NAME COMMAND...; as many at once as there are processors.
+# Leaves build/log/NAME.log and build/log/NAME.status.
+side_by_side() {
   mkdir -p build/log
-  for binary in build/"$kind"/bin/cairn_*_test; do
-    name=$kind/$(basename "$binary")
-    log="build/log/${name//\//_}.log"
-    if timeout 600 "$binary" >"$log" 2>&1; then
-      passed=$((passed + $(grep -cE '^\[       OK \]' "$log" || true)))
-    else
-      tail -60 "$log"
-      note_fail "$name (log: $log)"
-    fi
+  xargs -r -P "$jobs" -L 1 bash -c '
+    log=build/log/${0//\//_} status=0
+    rm -f "$log.status"
+    "$@" >"$log.log" 2>&1 || status=$?
+    echo "$status" >"$log.status"'
+}
+
+# ended_well NAME: what side_by_side ran by that name; its log is shown where it did not.
+ended_well() {
+  local log=build/log/${1//\//_}
+  [ "$(cat "$log.status" 2>/dev/null)" = 0 ] && return 0
+  tail -60 "$log.log"
+  note_fail "$1 (log: $log.log)"
+  return 1
+}
+
+# gtest_suites NAME DIRECTORY [RUNNER...]: the unit test binaries in it, each in as many parts as there are
+# processors, since one of them takes as long as all others; their single tests counted.
+gtest_suites() {
+  local name=$1 directory=$2 began=$SECONDS binary part one runs=(); shift 2
+  for binary in "$directory"/cairn_*_test; do
+    for ((part = 0; part < jobs; ++part)); do runs+=("$(basename "$binary").$part"); done
   done
+  for one in "${runs[@]}"; do
+    echo "$name/$one" timeout 600 "$@" \
+      env "GTEST_TOTAL_SHARDS=$jobs" "GTEST_SHARD_INDEX=${one##*.}" "$directory/${one%.*}"
+  done | side_by_side
+  for one in "${runs[@]}"; do
+    ended_well "$name/$one" || continue
+    passed=$((passed + $(grep -cE '^\[       OK \]' "build/log/${name}_$one.log" || true)))
+  done
+  say "unit tests, $name: $((SECONDS - began)) s"
+}
+
+# The unit tests as who is not root, from where everybody may read them.
+gtest_suites_as_nobody() {
+  local copy
+  copy=$(mktemp -d /tmp/cairn-unit-XXXXXX)
+  cp build/release/bin/cairn_*_test "$copy"
+  chown -R nobody "$copy"
+  gtest_suites nobody "$copy" setpriv --reuid 65534 --regid 65534 --clear-groups env -C "$copy" "HOME=$copy"
+  rm -rf "$copy"
 }
 
 # pytest_suite NAME ARGUMENTS...: runs Debian's pytest, its single tests counted.
@@ -144,8 +176,12 @@ run_fuzzers() {
   for binary in build/asan/bin/*_fuzz; do
     name=$(basename "$binary")
     mkdir -p "build/corpus/$name" "tests/corpus/$name"
-    suite "fuzz/$name" "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    echo "fuzz/$name" "$binary" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
       -print_final_stats=1 "build/corpus/$name" "tests/corpus/$name"
+  done | side_by_side
+  for binary in build/asan/bin/*_fuzz; do
+    name=fuzz/$(basename "$binary")
+    if ended_well "$name"; then note_pass; say "$name: ok"; fi
   done
 }
 
@@ -175,7 +211,7 @@ verb_test() {
   if [ "${1:-}" = fast ]; then
     install_missing
     build_quietly release
-    gtest_suites release
+    gtest_suites release build/release/bin
     finish
     return
   fi
@@ -184,7 +220,8 @@ verb_test() {
   say "load at the start: $(cut -d' ' -f1-3 /proc/loadavg), $jobs cores"
   CAIRN_NESTED=1 verb_lint
   build_quietly release
-  gtest_suites release
+  gtest_suites release build/release/bin
+  gtest_suites_as_nobody
   # These mostly wait, for containers and for health: more of them at once than there are processors.
   pytest_suite contract -n "$((jobs + 1))" contract
   pytest_suite functional -n "$((jobs + 1))" functional
@@ -194,9 +231,9 @@ verb_test() {
   pytest_suite crash_calls crash/test_daemon_calls.py
   pytest_suite crash crash --ignore=crash/test_daemon_calls.py
   build_quietly asan unit_tests
-  gtest_suites asan
+  gtest_suites asan build/asan/bin
   build_quietly tsan "${tsan_tests[@]}"
-  gtest_suites tsan
+  gtest_suites tsan build/tsan/bin
   run_fuzzers 20
   say "all of it took $((SECONDS - began)) s"
   finish

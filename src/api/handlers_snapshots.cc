@@ -34,7 +34,8 @@ Result<volume::CaptureOptions> parse_capture(const Request& request) {
     }
   }
   options.on_busy = on_busy<volume::OnBusy>(body.flag("wait"));
-  if (const std::string max_hold = body.scalar("max_hold"); !max_hold.empty()) {
+  if (body.has("max_hold")) {
+    const std::string max_hold = body.scalar("max_hold");
     options.max_hold_s = parse_duration_s(max_hold);
     if (!options.max_hold_s || *options.max_hold_s < 1 || *options.max_hold_s > kHoldSecondsMax) {
       body.fault("max_hold", "must be a duration from 1s to 24h");

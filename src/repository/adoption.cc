@@ -139,6 +139,7 @@ Result<PendingSnapshot> Adoption::store(std::string_view manifest,
   BlobWriter writer(*repository_, stop);
   StoreContext store(repository_->master_key());
   TRY_ASSIGN(pending.result.tree, store_top(writer, manifest, std::move(volumes), store));
+  pending.repository = repository_;
   TRY_ASSIGN(pending.packs, writer.finish());
   pending.result.bytes_added = writer.bytes_added();
   pending.result.blobs_added = writer.blobs_added();

@@ -51,7 +51,7 @@ class Adoption {
   Result<AdoptedRoot> find(int index, std::string_view path, const std::stop_token& stop);
 
   // Stores the manifest and the directories above the roots; call once, and give the result to
-  // Repository::commit. A failure leaves only unreferenced packs.
+  // Repository::commit. A failure leaves nothing.
   Result<PendingSnapshot> store(std::string_view manifest,
                                 const std::vector<AdoptedRoot>& roots,
                                 const std::stop_token& stop);

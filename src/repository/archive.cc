@@ -9,7 +9,9 @@
 namespace cairn::repository {
 
 PendingSnapshot::PendingSnapshot() = default;
-PendingSnapshot::~PendingSnapshot() = default;
+PendingSnapshot::~PendingSnapshot() {
+  if (!packs.empty()) repository->take_back(packs);
+}
 PendingSnapshot::PendingSnapshot(PendingSnapshot&&) noexcept = default;
 PendingSnapshot& PendingSnapshot::operator=(PendingSnapshot&&) noexcept = default;
 

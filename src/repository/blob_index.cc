@@ -62,6 +62,10 @@ std::vector<BlobIndex::Location> BlobIndex::find_all(BlobType type, const Id& id
   return out;
 }
 
+bool BlobIndex::names_pack(const Id& id) const {
+  return std::ranges::find(packs_, id) != packs_.end();
+}
+
 std::vector<IndexedPack> BlobIndex::packs() const {
   // One pack may stand in two index files: its rows are joined by its id.
   std::unordered_map<Id, std::size_t, codec::IdHash> place;

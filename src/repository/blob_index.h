@@ -31,6 +31,7 @@ class BlobIndex {
   // All places of one blob.
   [[nodiscard]] std::vector<Location> find_all(BlobType type, const Id& id) const;
   [[nodiscard]] std::size_t size() const { return rows_[0].size() + rows_[1].size(); }
+  [[nodiscard]] bool names_pack(const Id& id) const;
   // Every pack with its blobs in order of offset; a copy, for check and prune.
   [[nodiscard]] std::vector<IndexedPack> packs() const;
 

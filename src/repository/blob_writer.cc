@@ -17,6 +17,8 @@ BlobWriter::BlobWriter(Repository& repository, const std::stop_token& stop)
 
 BlobWriter::~BlobWriter() {
   finished_.close();
+  const Status ended = writer_.wait();
+  if (!ended.ok() || !written_.empty()) repository_.take_back(written_);
 }
 
 // The thread that writes. Index files of full size are saved on the way, so that an interrupted
@@ -43,9 +45,20 @@ Status BlobWriter::write_pack(PackBuilder::Finished next, std::size_t& blobs) {
   blobs += next.pack.blobs.size();
   written_.push_back(std::move(next.pack));
   if (blobs < kIndexBlobsTarget) return {};
-  TRY(repository_.backend().flush());
-  TRY(repository_.save_index(std::exchange(written_, {})));
+  TRY(write_index());
   blobs = 0;
+  return {};
+}
+
+Status BlobWriter::write_index() {
+  TRY(repository_.backend().flush());
+  const std::vector<IndexedPack> packs = std::exchange(written_, {});
+  TRY(repository_.save_index(packs));
+  // In this order, so that a blob is in one of them at every moment.
+  *known_.lock() = repository_.index();
+  for (const IndexedPack& pack : packs) {
+    for (const PackedBlob& blob : pack.blobs) claimed_[slot(blob.type)].lock()->erase(blob.id);
+  }
   return {};
 }
 
@@ -57,12 +70,19 @@ Status BlobWriter::drain() {
 }
 
 bool BlobWriter::has(BlobType type, const Id& id) {
-  return known_->has(type, id) || claimed_[slot(type)].lock()->contains(id);
+  if (claimed_[slot(type)].lock()->contains(id)) return true;
+  const std::shared_ptr<const BlobIndex> known = *known_.lock();
+  return known->has(type, id);
 }
 
 bool BlobWriter::claim(BlobType type, const Id& id) {
-  if (known_->has(type, id)) return false;
-  return claimed_[slot(type)].lock()->insert(id).second;
+  const std::shared_ptr<const BlobIndex> known = *known_.lock();
+  if (known->has(type, id)) return false;
+  auto claimed = claimed_[slot(type)].lock();
+  // What went into an index file meanwhile is not claimed any more.
+  const std::shared_ptr<const BlobIndex> now = *known_.lock();
+  if (now != known && now->has(type, id)) return false;
+  return claimed->insert(id).second;
 }
 
 PackBuilder BlobWriter::new_builder() {
@@ -90,7 +110,9 @@ Status BlobWriter::append(const PackedBlob& blob, ByteView sealed, codec::Box& b
   {
     const std::scoped_lock lock(open.mutex);
     open.builder.add(blob, sealed);
-    if (open.builder.size_bytes() < kPackBytesTarget) return {};
+    const bool is_full =
+        open.builder.size_bytes() >= kPackBytesTarget || open.builder.blobs() >= kPackBlobsMax;
+    if (!is_full) return {};
     full = std::exchange(open.builder, new_builder());
   }
   return hand_over(std::move(*full), box);
@@ -146,6 +168,9 @@ Result<std::vector<IndexedPack>> BlobWriter::finish() {
   }
   finished_.close();
   TRY(writer_.wait());
+  // Whoever commits may need room for an index of everything.
+  spare_.lock()->clear();
+  for (auto& claimed : claimed_) *claimed.lock() = {};
   return std::move(written_);
 }
 

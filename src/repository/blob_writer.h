@@ -1,6 +1,7 @@
 // BlobWriter: stores blobs that the repository does not have yet, packed, sealed and hashed by the
 // calling threads, written by one of its own. Memory: two open packs, one in each caller's hands,
-// kPacksInFlight on their way to the backend.
+// kPacksInFlight on their way to the backend; about 60 bytes a blob that no index file names yet,
+// of which there are kIndexBlobsTarget and a pack's at most.
 #pragma once
 
 #include <atomic>
@@ -38,7 +39,7 @@ struct StoreContext {
 };
 
 // store(), store_zeros(), has() and copy_sealed() are thread-safe, the rest belongs to one thread.
-// A writer that is dropped without finish() leaves unreferenced packs at most.
+// A writer that is dropped without finish() takes back what no index file names.
 class BlobWriter {
  public:
   BlobWriter(Repository& repository, const std::stop_token& stop);
@@ -73,6 +74,7 @@ class BlobWriter {
   };
 
   bool claim(BlobType type, const Id& id);
+  Status write_index();
   PackBuilder new_builder();
   Status append(const PackedBlob& blob, ByteView sealed, codec::Box& box);
   Status hand_over(PackBuilder builder, codec::Box& box);
@@ -80,7 +82,9 @@ class BlobWriter {
   Status write_pack(PackBuilder::Finished next, std::size_t& blobs);
 
   Repository& repository_;
-  const std::shared_ptr<const BlobIndex> known_;
+  // What needs no storing: the index, anew with each index file of this writer, and what is claimed
+  // and in none yet.
+  parallel::Guarded<std::shared_ptr<const BlobIndex>> known_;
   Open open_[2];  // by BlobType
   parallel::Guarded<std::unordered_set<Id, codec::IdHash>> claimed_[2];
   std::atomic<std::uint64_t> bytes_added_ = 0;

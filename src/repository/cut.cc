@@ -93,6 +93,7 @@ Status Cutter::enter(const std::shared_ptr<ScanDir>& dir) {
   }
   open_.push_back({});
   if (same) open_.back() = {.same = before->at, .whole = !before->tree.is_zero()};
+  session_.progress.add(0, dir->entries.size());
   return {};
 }
 
@@ -122,7 +123,7 @@ Status Cutter::cut_root(const ArchiveRoot& given) {
   TRY_ASSIGN(std::unique_ptr<Spool> spool, Spool::create(*given.dir, *session_.scratch));
   session_.spools.push_back(std::move(spool));
   spool_ = session_.spools.back().get();
-  TRY(walk_tree(*root_, &*session_.known, session_.since, *this));
+  TRY(walk_tree(*root_, &*session_.known, KnownFrom::kThisSession, session_.since, *this));
   result_.entries += root_->entries;
   return spool_->seal();
 }
@@ -130,6 +131,10 @@ Status Cutter::cut_root(const ArchiveRoot& given) {
 }  // namespace
 
 Result<CutResult> run_cut(SessionState& session, std::int64_t deadline_ms) {
+  std::uint64_t entries = 0;  // of the last pass
+  for (const ScanRoot& root : session.roots) entries += root.entries;
+  session.progress.begin("cut");
+  session.progress.expect(0, entries);
   TRY_ASSIGN(FactsFile frozen, FactsFile::create(*session.scratch));
   session.frozen = std::move(frozen);
   session.roots.clear();
@@ -137,6 +142,7 @@ Result<CutResult> run_cut(SessionState& session, std::int64_t deadline_ms) {
   Cutter cutter(session, deadline_ms);
   for (const ArchiveRoot& root : session.given) TRY(cutter.cut_root(root));
   TRY(session.frozen->seal());
+  session.progress.end();
   return cutter.result();
 }
 

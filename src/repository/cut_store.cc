@@ -319,6 +319,7 @@ Result<PendingSnapshot> run_store(SessionState& session, std::string_view manife
   }
   TRY(session.stored->seal());
   TRY_ASSIGN(result.tree, store_top(session.writer, manifest, std::move(volumes), trees.context()));
+  session.pending.repository = &session.repository;
   TRY_ASSIGN(session.pending.packs, session.writer.finish());
   result.bytes_added = session.writer.bytes_added();
   result.blobs_added = session.writer.blobs_added();

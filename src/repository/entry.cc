@@ -41,8 +41,13 @@ void set_metadata(Node& node, const os::Stat& stat, std::uint64_t device_id) {
   }
 }
 
+bool is_second_view(std::string_view xattr) {
+  return xattr == "trusted.SGI_ACL_FILE" || xattr == "trusted.SGI_ACL_DEFAULT";
+}
+
 Result<std::vector<os::Xattr>> read_xattrs(const os::Fd& fd, std::size_t& lost) {
   TRY_ASSIGN(std::vector<os::Xattr> xattrs, os::list_xattrs(fd));
+  std::erase_if(xattrs, [](const os::Xattr& x) { return is_second_view(x.name); });
   lost += std::erase_if(xattrs, [](const os::Xattr& x) { return !is_utf8(x.name); });
   return xattrs;
 }

@@ -233,7 +233,8 @@ Status HotPass::work() {
   return {};
 }
 
-// Runs ahead of the readers, so that people see how much is left.
+// Runs ahead of the readers, so that people see how much is left. After an earlier pass that is
+// known well enough.
 Status HotPass::measure(const std::stop_token& stop) {
   {
     std::unique_lock lock(mutex_);
@@ -255,7 +256,9 @@ Status HotPass::walk_all(std::vector<ScanRoot>& roots) {
   const Stopwatch watch;
   for (ScanRoot& root : roots) {
     root_ = static_cast<std::uint32_t>(root.index);
-    TRY(walk_tree(root, session_.known ? &*session_.known : nullptr, session_.since, *this));
+    TRY(walk_tree(root, session_.known ? &*session_.known : nullptr,
+                  session_.known_is_old ? KnownFrom::kBefore : KnownFrom::kThisSession,
+                  session_.since, *this));
     entries_ += root.entries;
   }
   walk_us_ = watch.elapsed_us() - pushing_us_;
@@ -269,7 +272,9 @@ Result<PassResult> HotPass::run(std::vector<ScanRoot>& roots) {
   for (std::size_t i = 0; i < workers; ++i) {
     group_.run([this](const std::stop_token&) { return work(); });
   }
-  group_.run([this](const std::stop_token& stop) { return measure(stop); });
+  if (!session_.known || session_.known_is_old) {
+    group_.run([this](const std::stop_token& stop) { return measure(stop); });
+  }
   const Status walked = walk_all(roots);
   if (!walked.ok()) group_.fail(walked.error());
   const Status done = group_.wait();
@@ -287,7 +292,11 @@ Result<PassResult> HotPass::run(std::vector<ScanRoot>& roots) {
 }  // namespace
 
 Result<PassResult> run_pass(SessionState& session) {
-  session.progress.begin("read");
+  const bool again = session.known && !session.known_is_old;
+  std::uint64_t entries = 0;  // of the pass before
+  for (const ScanRoot& root : session.roots) entries += root.entries;
+  session.progress.begin(again ? "read what changed" : "read");
+  session.progress.expect(0, entries);
   // Pages that are dirty now are clean when this returns; a store to one that is clean moves ctime.
   session.since = wall_now();
   std::vector<std::uint64_t> synced;

@@ -9,6 +9,8 @@ namespace cairn::repository {
 
 // What we write.
 inline constexpr std::size_t kPackBytesTarget = std::size_t{16} << 20U;
+// Of tiny blobs the header, and the index of one pack, would be larger than what they hold.
+inline constexpr std::size_t kPackBlobsMax = 20'000;
 inline constexpr std::size_t kIndexBlobsTarget = 50'000;       // blobs in one index file
 inline constexpr std::size_t kWholeFileBytesMax = 512 * 1024;  // smaller files are one blob
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codec/chunker.h"
+#include "repository/entry.h"
 #include "repository/limits.h"
 
 namespace cairn::repository {
@@ -46,7 +47,7 @@ os::FileType file_type(NodeType type) {
 Status write_metadata(const os::Fd& fd, const Node& node) {
   TRY(os::change_owner(fd, node.uid, node.gid));
   for (const os::Xattr& xattr : node.xattrs) {
-    TRY(os::set_xattr(fd, xattr));
+    if (!is_second_view(xattr.name)) TRY(os::set_xattr(fd, xattr));
   }
   if (node.type != NodeType::kSymlink) TRY(os::change_mode(fd, node.mode));
   return os::change_times(fd, node.atime, node.mtime);

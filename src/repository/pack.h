@@ -48,6 +48,7 @@ class PackBuilder {
   // blob.offset is set here.
   void add(PackedBlob blob, ByteView sealed);
   [[nodiscard]] std::size_t size_bytes() const { return content_.size(); }
+  [[nodiscard]] std::size_t blobs() const { return pack_.blobs.size(); }
   [[nodiscard]] bool empty() const { return pack_.blobs.empty(); }
 
   struct Finished {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -146,6 +147,28 @@ Status remove_packs(Repository& repository,
 }
 
 }  // namespace
+
+Result<std::vector<StoredFile>> find_unindexed(Repository& repository) {
+  // Listed before the index is read: what is stored whole meanwhile is in the index by then.
+  TRY_ASSIGN(std::vector<StoredFile> packs, repository.backend().list(FileKind::kPack));
+  TRY(repository.refresh_index());
+  std::set<std::string> named;
+  for (const IndexedPack& pack : repository.index()->packs()) named.insert(pack.id.hex());
+  std::erase_if(packs, [&named](const StoredFile& pack) { return named.contains(pack.name); });
+  return packs;
+}
+
+Result<PruneStats> remove_unindexed(Repository& repository) {
+  PruneStats stats;
+  TRY_ASSIGN(std::vector<StoredFile> packs, find_unindexed(repository));
+  if (packs.empty()) return stats;
+  TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kExclusive));
+  TRY_ASSIGN(packs, find_unindexed(repository));
+  std::vector<std::string> names;
+  for (const StoredFile& pack : packs) names.push_back(pack.name);
+  TRY(remove_packs(repository, names, stats));
+  return stats;
+}
 
 Result<PruneStats> prune(Repository& repository, Progress& progress, const std::stop_token& stop) {
   TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kExclusive));

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <stop_token>
+#include <vector>
 
 #include "base/progress.h"
 #include "base/result.h"
+#include "repository/backend/backend.h"
 #include "repository/repository.h"
 
 namespace cairn::repository {
@@ -15,6 +17,12 @@ struct PruneStats {
   std::uint64_t packs_repacked = 0;
   std::uint64_t bytes_freed = 0;
 };
+
+// Packs that no index names: of a store that was interrupted, or that goes on now, in any process.
+Result<std::vector<StoredFile>> find_unindexed(Repository& repository);
+// Removes them, under an exclusive lock, which is taken only where there are any. kConflict where
+// somebody else works in the repository.
+Result<PruneStats> remove_unindexed(Repository& repository);
 
 // Under an exclusive lock. Packs without used blobs are removed, packs that are more than a fifth
 // waste are written again. Refuses, changing nothing, where a used blob is missing (kCorrupt). Safe

@@ -275,11 +275,26 @@ Result<Id> Repository::commit(PendingSnapshot pending, const SnapshotMeta& meta)
   if (early) {
     TRY_ASSIGN(id, save_unpacked(FileKind::kSnapshot, json));
   }
-  TRY_CONTEXT(save_index(std::move(pending.packs)), "store the index");
+  const Status indexed = save_index(pending.packs);
+  if (!indexed.ok()) {
+    // What failed may have been its last step: packs that an index names stay.
+    const bool unknown = !refresh_index().ok();
+    const auto names = [this](const IndexedPack& pack) { return index()->names_pack(pack.id); };
+    if (unknown || std::ranges::any_of(pending.packs, names)) pending.packs.clear();
+    return indexed.error().with_context("store the index");
+  }
+  pending.packs.clear();
   if (!early) {
     TRY_ASSIGN(id, save_unpacked(FileKind::kSnapshot, json));
   }
   return id;
+}
+
+void Repository::take_back(const std::vector<IndexedPack>& packs) {
+  for (const IndexedPack& pack : packs) {
+    // One that stays is found by find_unindexed().
+    [[maybe_unused]] const Status taken = backend().take_back(pack.id.hex());
+  }
 }
 
 Status Repository::remove_snapshot(const Id& id) {

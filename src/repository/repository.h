@@ -67,10 +67,12 @@ class Repository {
   // By a prefix of the id of at least four digits: kNotFound, or kInvalid where several match.
   Result<SnapshotInfo> find_snapshot(std::string_view prefix);
   // Makes what an Archiver stored a snapshot: packs durable, then the index, then the snapshot.
-  // After a failure there is no snapshot, only unreferenced data.
+  // After a failure there is no snapshot, and no data but what an index may name.
   Result<Id> commit(PendingSnapshot pending, const SnapshotMeta& meta);
   // Removes the snapshot, durably; its data stays until a prune. kNotFound where there is none.
   Status remove_snapshot(const Id& id);
+  // Packs that were stored and that no index names are gone, as far as the backend can remove them.
+  void take_back(const std::vector<IndexedPack>& packs);
 
   // Takes a lock that restic respects and respects restic's. kBusy with the holder's host and
   // process where somebody's lock conflicts. Removed by the destructor.

@@ -308,5 +308,64 @@ TEST_F(Stored, PacksHaveNoNameBeforeTheFlush) {
   EXPECT_EQ(backend.load_range(FileKind::kPack, name, 995, beyond).error().code(), Code::kCorrupt);
 }
 
+// What no index names is nobody's, and nobody would find it.
+TEST_F(Stored, AStoreThatIsGivenUpLeavesNoPack) {
+  const auto packs = [this] { return repository_->backend().list(FileKind::kPack)->size(); };
+  const auto store = [this](BlobWriter& writer, std::size_t count) {
+    StoreContext context(repository_->master_key());
+    Bytes random(std::size_t{4} << 20U);
+    for (std::size_t i = 0; i < count; ++i) {
+      codec::random_bytes(random);
+      ASSERT_TRUE(writer.store(BlobType::kData, random, context).ok());
+    }
+  };
+  {
+    BlobWriter writer(*repository_, {});
+    store(writer, 48);  // more packs than wait for their name at once
+    ASSERT_TRUE(writer.drain().ok());
+    EXPECT_GT(packs(), 0U);
+  }
+  EXPECT_EQ(packs(), 0U);
+  {
+    BlobWriter writer(*repository_, {});
+    store(writer, 2);
+    PendingSnapshot pending;
+    pending.repository = repository_.get();
+    auto finished = writer.finish();
+    ASSERT_TRUE(finished.ok());
+    pending.packs = std::move(*finished);
+  }
+  ASSERT_TRUE(repository_->backend().flush().ok());
+  EXPECT_EQ(packs(), 0U);
+  write_file(path_ + "/source/file", "after all that");
+  ASSERT_TRUE(snapshot_source().ok());
+  EXPECT_TRUE(find_unindexed(*repository_)->empty());
+}
+
+TEST_F(Stored, PacksWithoutAnIndexAreFoundAndRemovedAndNoOthers) {
+  write_file(path_ + "/source/file", "kept");
+  const auto kept = snapshot_source();
+  ASSERT_TRUE(kept.ok());
+  const std::size_t before = repository_->backend().list(FileKind::kPack)->size();
+  const std::string name(64, 'a');
+  ASSERT_TRUE(repository_->backend().save(FileKind::kPack, name, as_bytes("half a store")).ok());
+  const auto found = find_unindexed(*repository_);
+  ASSERT_TRUE(found.ok());
+  ASSERT_EQ(found->size(), 1U);
+  EXPECT_EQ(found->front().name, name);
+  {
+    // Somebody who stores now has packs without an index, too.
+    const auto other = repository_->lock(LockMode::kShared);
+    ASSERT_TRUE(other.ok());
+    EXPECT_FALSE(remove_unindexed(*repository_).ok());
+    EXPECT_EQ(repository_->backend().list(FileKind::kPack)->size(), before + 1);
+  }
+  const auto removed = remove_unindexed(*repository_);
+  ASSERT_TRUE(removed.ok()) << removed.error().message();
+  EXPECT_EQ(removed->packs_removed, 1U);
+  EXPECT_EQ(repository_->backend().list(FileKind::kPack)->size(), before);
+  EXPECT_EQ(remove_unindexed(*repository_)->packs_removed, 0U);
+}
+
 }  // namespace
 }  // namespace cairn::repository

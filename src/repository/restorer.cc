@@ -441,7 +441,9 @@ Result<RestoreStats> restore(Repository& repository,
     const Status finished = restored.ok() ? restorer.finish() : restored;
     if (!finished.ok()) return finished.error().with_context(printable(targets[i].path));
   }
-  return restorer.stats();
+  const RestoreStats stats = restorer.stats();
+  progress.count({.bytes_done = stats.bytes, .items_done = stats.entries});
+  return stats;
 }
 
 Result<StoredSize> measure(Repository& repository, const Id& snapshot, const std::string& path) {

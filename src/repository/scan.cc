@@ -5,6 +5,8 @@
 #include "base/strings.h"
 #include "repository/entry.h"
 #include "repository/limits.h"
+#include "repository/scan_ahead.h"
+#include "repository/scan_list.h"
 
 namespace cairn::repository {
 
@@ -17,41 +19,6 @@ std::uint64_t device_id_of(ScanRoot& root, std::uint64_t device) {
   const std::uint64_t ordinal = root.devices.size();
   const std::uint64_t id = kDeviceIdBase + static_cast<std::uint64_t>(root.index);
   return root.devices.try_emplace(device, id + (ordinal << kNestedDeviceShift)).first->second;
-}
-
-bool is_same(const Fact& fact, const os::Stat& stat, const os::FileId& id) {
-  return fact.settled && fact.id == id && fact.node.type == node_type(stat.type) &&
-         fact.stat_bytes == stat.size_bytes && fact.node.mtime == stat.mtime &&
-         fact.node.ctime == stat.ctime;
-}
-
-// Links, fifos and devices: everything there is to know. False where it vanished.
-Result<bool> read_special(const os::Dir& dir, Fact& fact) {
-  auto fd = dir.open_path(fact.node.name);
-  if (!fd.ok()) {
-    if (fd.error().code() == Code::kNotFound) return false;
-    return fd.error();
-  }
-  TRY_ASSIGN(fact.node.xattrs, read_xattrs(*fd, fact.xattrs_lost));
-  if (fact.node.type != NodeType::kSymlink) return true;
-  auto target = dir.read_link(fact.node.name);
-  if (!target.ok()) {
-    // Something else took the name: it is left out, and found by the next pass.
-    if (target.error().code() == Code::kNotFound || target.error().code() == Code::kInvalid) {
-      return false;
-    }
-    return target.error();
-  }
-  fact.node.link_target = std::move(*target);
-  return true;
-}
-
-// The known fact of that name; from moves forward.
-const Fact* find_known(const DirFacts* known, const std::string& name, std::size_t& from) {
-  if (known == nullptr) return nullptr;
-  while (from < known->entries.size() && known->entries[from].node.name < name) ++from;
-  if (from == known->entries.size() || known->entries[from].node.name != name) return nullptr;
-  return &known->entries[from];
 }
 
 }  // namespace
@@ -112,130 +79,87 @@ Result<ScanRoot> ScanRoot::open(const ArchiveRoot& given) {
 
 namespace {
 
-// Lists the directory and looks at every entry.
-Status list_entries(ScanDir& at, ScanRoot& root, Timespec since) {
-  TRY_ASSIGN(std::vector<os::Entry> names, at.dir.list());
-  std::sort(names.begin(), names.end(),
-            [](const os::Entry& a, const os::Entry& b) { return a.name < b.name; });
-  if (!at.above && root.passes_over != nullptr) {
-    std::erase_if(names, [&root](const os::Entry& one) { return root.passes_over(one.name); });
-  }
-  at.entries.reserve(names.size());
-  std::size_t from = 0;
-  for (os::Entry& entry : names) {
-    TRY_ASSIGN(const std::optional<os::Stat> stat, at.dir.find(entry.name));
-    if (!stat) continue;
-    if (stat->mount_id != root.mount_id) {
-      root.mounts.push_back(path_below(at, entry.name));
-      continue;
-    }
-    if (stat->type == os::FileType::kSocket) {
-      ++root.sockets;
-      continue;
-    }
-    TRY_ASSIGN(const std::optional<os::FileId> id, os::find_file_id(at.dir, entry.name));
-    if (!id) continue;
-    ++root.entries;
-    if (stat->type != os::FileType::kDirectory && stat->links > 1) {
-      auto& missing = root.links_missing.try_emplace(stat->inode, stat->links).first->second;
-      if (--missing == 0) root.links_missing.erase(stat->inode);
-    }
-    const Fact* before = find_known(at.known ? &*at.known : nullptr, entry.name, from);
-    ScannedEntry seen;
-    if (before != nullptr && is_same(*before, *stat, *id)) {
-      seen = {*before, true};
-      // The number of names is no change of the object's content, but a fact of its own.
-      if (stat->type != os::FileType::kDirectory) seen.fact.node.links = stat->links;
-      at.entries.push_back(std::move(seen));
-      continue;
-    }
-    Fact& fact = seen.fact;
-    fact.node.name = std::move(entry.name);
-    set_metadata(fact.node, *stat, device_id_of(root, stat->device));
-    fact.id = *id;
-    fact.stat_bytes = stat->size_bytes;
-    fact.settled = is_before(stat->ctime, since);
-    if (stat->type != os::FileType::kRegular && stat->type != os::FileType::kDirectory) {
-      auto read = read_special(at.dir, fact);
-      if (!read.ok()) return read.error().with_context(printable(path_below(at, fact.node.name)));
-      if (!*read) continue;
-    }
-    at.entries.push_back(std::move(seen));
-  }
-  return {};
-}
-
 class Walk {
  public:
-  Walk(ScanRoot& root, const FactsFile* known, Timespec since, ScanVisitor& visitor)
-      : root_(root), known_(known), since_(since), visitor_(visitor) {}
+  Walk(ScanRoot& root, const Lister& lister, ScanVisitor& visitor)
+      : root_(root), lister_(lister), visitor_(visitor), ahead_(lister) {}
 
   Status run();
 
  private:
-  Status enter(const std::shared_ptr<ScanDir>& at);
-  Status descend();
+  Status enter(Listing listing);
 
   ScanRoot& root_;
-  const FactsFile* const known_;
-  const Timespec since_;
+  const Lister& lister_;
   ScanVisitor& visitor_;
   std::vector<std::shared_ptr<ScanDir>> levels_;
+  ScanAhead ahead_;
 };
 
-Status Walk::enter(const std::shared_ptr<ScanDir>& at) {
-  if (levels_.size() > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
-  levels_.push_back(at);
-  if (known_ != nullptr) {
-    auto found = known_->find(static_cast<std::uint32_t>(root_.index), at->id);
-    if (found.ok()) at->known = std::move(*found);
+// Adds what a listing found beside the entries to what the root counts.
+void count(const Listing& listing, ScanRoot& root) {
+  ScanDir& dir = *listing.dir;
+  root.entries += dir.entries.size();
+  root.sockets += listing.sockets;
+  for (const std::string& name : listing.mounts) root.mounts.push_back(path_below(dir, name));
+  for (const auto& [inode, links] : listing.links) {
+    auto& missing = root.links_missing.try_emplace(inode, links).first->second;
+    if (--missing == 0) root.links_missing.erase(inode);
   }
-  TRY(list_entries(*at, root_, since_));
-  for (std::size_t slot = at->entries.size(); slot > 0; --slot) {
-    if (at->entries[slot - 1].fact.node.type == NodeType::kDir) at->children.push_back(slot - 1);
+  for (ScannedEntry& entry : dir.entries) {
+    Node& node = entry.fact.node;
+    if (!entry.unchanged) node.device_id = device_id_of(root, node.device_id);
   }
-  TRY(visitor_.enter(at));
-  at->known.reset();
-  return {};
 }
 
-// Into the next subdirectory of the last level.
-Status Walk::descend() {
-  const std::shared_ptr<ScanDir> above = levels_.back();
-  ScannedEntry& entry = above->entries[above->children.back()];
-  above->children.pop_back();
-  Fact& fact = entry.fact;
-  auto child = above->dir.open_dir(fact.node.name, os::Crossing::kRefuse);
-  if (!child.ok() && os::is_gone(child.error())) {
-    fact.node.name.clear();
-    return {};
+Status Walk::enter(Listing listing) {
+  if (levels_.size() > kDepthMax) return Error(Code::kInvalid, "the tree is deeper than allowed");
+  count(listing, root_);
+  levels_.push_back(std::move(listing.dir));
+  const std::shared_ptr<ScanDir>& dir = levels_.back();
+  std::vector<std::size_t> directories;
+  for (std::size_t slot = 0; slot < dir->entries.size(); ++slot) {
+    if (dir->entries[slot].fact.node.type == NodeType::kDir) directories.push_back(slot);
   }
-  if (!child.ok()) return child.error().with_context(printable(path_below(*above, fact.node.name)));
-  if (!entry.unchanged) {
-    TRY_ASSIGN(fact.node.xattrs, read_xattrs(child->fd(), fact.xattrs_lost));
-  }
-  return enter(std::make_shared<ScanDir>(above, fact.node.name, std::move(*child), fact.id));
+  TRY(visitor_.enter(dir));
+  dir->known.reset();
+  ahead_.open(dir, directories);
+  return {};
 }
 
 Status Walk::run() {
   TRY_ASSIGN(os::Dir dir, root_.dir->clone());
-  TRY(enter(std::make_shared<ScanDir>(nullptr, "", std::move(dir), root_.id)));
+  TRY_ASSIGN(Listing first, lister_.list_root(std::move(dir), root_.id));
+  TRY(enter(std::move(first)));
   while (!levels_.empty()) {
-    if (!levels_.back()->children.empty()) {
-      TRY(descend());
+    std::optional<ScanAhead::Taken> next = ahead_.take();
+    if (!next) {
+      const std::shared_ptr<ScanDir> done = std::move(levels_.back());
+      levels_.pop_back();
+      TRY(visitor_.leave(done));
       continue;
     }
-    const std::shared_ptr<ScanDir> done = std::move(levels_.back());
-    levels_.pop_back();
-    TRY(visitor_.leave(done));
+    if (!next->listing.ok()) return next->listing.error();
+    ScannedEntry& entry = levels_.back()->entries[next->slot];
+    if (!next->listing->dir) {
+      entry.fact.node.name.clear();
+      continue;
+    }
+    if (!entry.unchanged) {
+      entry.fact.node.xattrs = std::move(next->listing->xattrs);
+      entry.fact.xattrs_lost = next->listing->xattrs_lost;
+    }
+    TRY(enter(std::move(*next->listing)));
   }
   return {};
 }
 
 }  // namespace
 
-Status walk_tree(ScanRoot& root, const FactsFile* known, Timespec since, ScanVisitor& visitor) {
-  return Walk(root, known, since, visitor).run();
+Status walk_tree(
+    ScanRoot& root, const FactsFile* known, KnownFrom from, Timespec since, ScanVisitor& visitor) {
+  const Lister lister(root, known, from, since);
+  return Walk(root, lister, visitor).run();
 }
 
 }  // namespace cairn::repository

@@ -59,7 +59,6 @@ struct ScanDir {
   os::FileId id;
   std::optional<DirFacts> known;      // until it is entered
   std::vector<ScannedEntry> entries;  // in byte order of name; one without a name vanished
-  std::vector<std::size_t> children;  // directories among them that are not entered yet, last first
 
   ScanDir(std::shared_ptr<ScanDir> above_it,
           std::string its_name,
@@ -84,11 +83,19 @@ class ScanVisitor {
   virtual Status leave(const std::shared_ptr<ScanDir>& dir) = 0;
 };
 
+// What known facts come from. Those of this session, in which the wall clock was not stepped, need
+// no second look at the file handle where inode number and times are as they were: what has taken
+// the number since has a ctime after the facts'.
+enum class KnownFrom { kBefore, kThisSession };
+
 // Walks the tree without following links or crossing mounts, in depth first and without recursion:
 // trees may be deeper than a stack is. Sockets and mounts are counted and left out, and so is what
 // vanishes meanwhile. known may be null; what cannot be read of it is not known. since: when the
 // file system was last synced; decides which facts are settled. kInvalid: deeper than kDepthMax.
-Status walk_tree(ScanRoot& root, const FactsFile* known, Timespec since, ScanVisitor& visitor);
+// The visitor is called by this thread only; directories are listed by others, too, before it is
+// told of them (scan_ahead.h).
+Status walk_tree(
+    ScanRoot& root, const FactsFile* known, KnownFrom from, Timespec since, ScanVisitor& visitor);
 
 // What a warning says where that many files have names outside of the volume.
 std::string links_outside_words(std::size_t files);

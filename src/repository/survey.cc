@@ -29,7 +29,7 @@ Result<PassResult> survey(const std::vector<ArchiveRoot>& roots, const FactsFile
   const Stopwatch watch;
   for (const ArchiveRoot& given : roots) {
     TRY_ASSIGN(ScanRoot root, ScanRoot::open(given));
-    TRY(walk_tree(root, known, since, survey));
+    TRY(walk_tree(root, known, KnownFrom::kBefore, since, survey));
     survey.result.entries += root.entries;
   }
   survey.result.walk_us = watch.elapsed_us();

@@ -180,7 +180,7 @@ catalog::SnapshotRow row_of(const catalog::Workload& workload,
   row.operation_id = operation;
   row.reason = catalog::SnapshotReason::kAdopted;
   // Nobody can know whether the workload was still while the other program read: the least is said.
-  row.consistency = consistency_name(Consistency::kLive);
+  row.consistency = kConsistencyUnknown;
   row.data_generation = workload.data_generation;
   row.created_ms = shown.created_ms;
   row.adopted_from = shown.adopted_from;

@@ -321,7 +321,7 @@ Result<catalog::SnapshotRow> import_into(Core& core,
   row.workload_name = workload.name;
   row.operation_id = context.id();
   row.reason = catalog::SnapshotReason::kImport;
-  row.consistency = consistency_name(Consistency::kStopped);
+  row.consistency = kConsistencyUnknown;
   row.data_generation = workload.data_generation;
   row.warnings = importer.warnings();
   TRY(store_capture(core, roots, row, context));

@@ -65,7 +65,9 @@ void describe(const repository::ArchiveResult& result, catalog::SnapshotRow& row
         row.skipped.push_back({volume.target + "/" + mount, volume.scope, "mount_beneath",
                                "another file system is mounted here"});
       }
-      row.warnings.insert(row.warnings.end(), stats.warnings.begin(), stats.warnings.end());
+      for (const std::string& warning : stats.warnings) {
+        row.warnings.push_back(volume.target + ": " + warning);
+      }
     }
     row.bytes += volume.bytes;
     row.files += volume.files;
@@ -75,6 +77,10 @@ void describe(const repository::ArchiveResult& result, catalog::SnapshotRow& row
 Error nothing_to_capture(const CapturePlan& plan) {
   ErrorDetail detail;
   std::string words = "there is nothing to capture";
+  if (plan.skipped.empty()) {
+    const std::string reason = "the workload declares no volumes";
+    return {Code::kRefused, words + ": " + reason, {.reasons = {{"", "no_volumes", reason}}}};
+  }
   for (const catalog::SkippedVolume& one : plan.skipped) {
     detail.reasons.push_back({one.target, one.code, one.reason});
     words += "; " + one.target + ": " + one.reason;
@@ -112,7 +118,7 @@ std::int64_t expected_hold_ms(const repository::PassResult& pass) {
 Status check_forecast(std::int64_t expected_ms, std::int64_t max_hold_ms) {
   if (expected_ms <= max_hold_ms) return {};
   const std::string words =
-      "the workload would be held for about " + std::to_string(expected_ms) +
+      "refused: the workload would be held for about " + std::to_string(expected_ms) +
       " ms, and max_hold is " + std::to_string(max_hold_ms) +
       " ms: allow more (--max-hold), choose a quieter moment, or use --consistency live";
   return Error(Code::kRefused, words, {.reasons = {{"", "hold_too_long", words}}});

@@ -27,7 +27,7 @@ Result<catalog::SnapshotRow> run_capture(Core& core,
 
 // Archives trees that nobody writes and makes them a snapshot: fills in row's volumes, sizes and
 // repository id, and writes it. row names the workload, the reason and the operation. On failure
-// there is no row; what was stored is garbage for a prune.
+// there is no row, and what was stored is taken back.
 Status store_capture(Core& core,
                      const std::vector<CaptureRoot>& roots,
                      catalog::SnapshotRow& row,

@@ -69,7 +69,7 @@ Faults faults_of(const DeclaredVolume& volume) {
     case Scope::kNamed:
     case Scope::kProjectNamed:
       if (!is_volume_name(volume.name)) {
-        out.emplace_back("name", "a volume name of letters, digits, '_', '.' and '-'");
+        out.emplace_back("name", "a volume name of at least two letters, digits, '_', '.' and '-'");
       }
       break;
     case Scope::kEphemeral:

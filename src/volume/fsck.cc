@@ -1,5 +1,7 @@
 #include "volume/fsck.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -7,6 +9,7 @@
 #include "base/ids.h"
 #include "base/strings.h"
 #include "repository/checker.h"
+#include "repository/pruner.h"
 #include "volume/archive_import.h"
 #include "volume/exchange.h"
 #include "volume/holder.h"
@@ -80,6 +83,17 @@ Status Checker::check_repository() {
     if (one.severity == repository::CheckFinding::Severity::kError) {
       add("repository_damaged", one.subject, one.detail);
     }
+  }
+  // What goes on now has packs without an index, and nothing else may.
+  TRY_ASSIGN(const std::vector<repository::StoredFile> unindexed,
+             repository::find_unindexed(core_.repository));
+  if (!unindexed.empty() && core_.operations.running() == 0) {
+    std::uint64_t bytes = 0;
+    for (const repository::StoredFile& pack : unindexed) bytes += pack.size_bytes;
+    add("unindexed_packs", core_.repository.backend().location(),
+        fmt::format("{} packs, {} bytes, of a store that was interrupted: cairnd removes them when "
+                    "it starts, and restic's prune does",
+                    unindexed.size(), bytes));
   }
   TRY_ASSIGN(const std::vector<catalog::SnapshotRow> rows, core_.catalog.snapshots().list(""));
   TRY_ASSIGN(const std::vector<repository::SnapshotInfo> stored, core_.repository.snapshots());

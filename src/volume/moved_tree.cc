@@ -136,6 +136,12 @@ Result<MovedTree> list_moved(const os::Dir& dir) {
   std::size_t lost = 0;
   TRY_ASSIGN(node.xattrs, repository::read_xattrs(dir.fd(), lost));
   out.root = repository::encode_tree({&node, 1});
+  if (to_json(out).dump().size() > kMovedTreeBytesMax) {
+    return Error(
+        Code::kInvalid,
+        "the volume's root is a mount point, whose entries are moved one by one, and their "
+        "names, with its own extended attributes, are too long for the journal");
+  }
   return out;
 }
 

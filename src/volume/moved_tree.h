@@ -17,8 +17,11 @@ namespace cairn::volume {
 
 // A mount point with more entries in its root cannot be restored: the journal has no room for them.
 inline constexpr std::size_t kMovedEntriesMax = 1000;
-// What a journal keeps free for the records of one such volume.
-inline constexpr std::size_t kMovedRecordBytes = std::size_t{2} << 20U;
+// Bytes of one tree in a record, as JSON: names of 255 bytes that need escapes take more than
+// others.
+inline constexpr std::size_t kMovedTreeBytesMax = std::size_t{640} << 10U;
+// What a journal keeps free for such a volume: two records hold the new tree, one the old one.
+inline constexpr std::size_t kMovedRecordBytes = 3 * kMovedTreeBytesMax;
 
 struct MovedEntry {
   std::string name;
@@ -41,7 +44,7 @@ Result<MovedTree> parse_moved_tree(const nlohmann::json& json);
 // directory, and the one that e2fsck(8) keeps.
 bool stays_at_mount(std::string_view name);
 
-// What lies in dir now. kInvalid where that is more than kMovedEntriesMax.
+// What lies in dir now. kInvalid where that is more than kMovedEntriesMax or kMovedTreeBytesMax.
 Result<MovedTree> list_moved(const os::Dir& dir);
 
 // kCorrupt unless every entry of tree lies in dir.

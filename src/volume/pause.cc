@@ -143,8 +143,9 @@ Status Pause::resume(HoldClock& clock) {
   if (!ours.ok()) return ours;
   if (expired) {
     return Error(Code::kConflict,
-                 "the pause lasted longer than max_hold_s, so the workload was resumed and the "
-                 "capture thrown away: raise max_hold_s or use --consistency stopped");
+                 "the pause lasted as long as max_hold allows, so the workload was resumed and the "
+                 "capture thrown away: allow more (--max-hold), choose a quieter moment, or use "
+                 "--consistency live");
   }
   if (!resumed && !os::seeded(os::Bug::kWatcherNotStarted)) {
     return Error(Code::kConflict, "the watcher of the pause ended early" +

@@ -1,8 +1,11 @@
 #include "volume/recovery.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "repository/pruner.h"
 #include "volume/archive_import.h"
 #include "volume/capture_recovery.h"
 #include "volume/hold.h"
@@ -53,6 +56,18 @@ Status remove_trials(Core& core) {
     }
   }
   return {};
+}
+
+// What a store that was cut off left in the repository. Nobody of this process may be storing.
+void remove_half_stored(Core& core) {
+  const auto removed = repository::remove_unindexed(core.repository);
+  if (!removed.ok()) {
+    log::warn("packs that no index names: {}", removed.error().message());
+  } else if (removed->packs_removed != 0) {
+    tell(core, "repository.cleaned", "", "",
+         fmt::format("{} packs, {} bytes, of a store that was interrupted are removed",
+                     removed->packs_removed, removed->bytes_freed));
+  }
 }
 
 // Sees the operation's end in the catalog: the row of the restore that a crash interrupted.
@@ -131,6 +146,7 @@ Status Recovery::run() {
       log::warn("trees of undo {}: {}", undo.id, removed.error().message());
     }
   }
+  remove_half_stored(core_);
   for (const std::string& operation : storing) resume_storing(core_, operation);
   return {};
 }

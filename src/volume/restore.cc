@@ -38,7 +38,8 @@ Status stage_one(Core& core,
                  const std::string& workload_id,
                  const repository::Id& snapshot,
                  TreePair& pair,
-                 catalog::OperationContext& context) {
+                 Progress& progress,
+                 const std::stop_token& stop) {
   TRY(make_place(core.catalog, core.engine, workload_id, pair.volume));
   // From now on the engine must never fill it from an image, should it be empty.
   TRY(core.catalog.places().mark_held(workload_id, key_of_place(workload_id, pair.volume)));
@@ -65,10 +66,9 @@ Status stage_one(Core& core,
   }
   TRY_ASSIGN(const os::Dir tree, staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
   if (label) TRY(os::set_xattr(tree.fd(), *label));
-  TRY_ASSIGN(
-      const repository::RestoreStats stats,
-      repository::restore(core.repository, snapshot, {{repository::volume_path(pair.index), &tree}},
-                          context, context.stop_token()));
+  TRY_ASSIGN(const repository::RestoreStats stats,
+             repository::restore(core.repository, snapshot,
+                                 {{repository::volume_path(pair.index), &tree}}, progress, stop));
   (void)stats;
   if (pair.by_entries) TRY(stage_entries(tree, pair));
   if (!os::seeded(os::Bug::kStageSkipsSync)) TRY(os::sync_file_system(tree.fd()));
@@ -81,16 +81,49 @@ Status stage_one(Core& core,
   return {};
 }
 
+// What is staged of all volumes together.
+class StageProgress final : public Progress {
+ public:
+  StageProgress(Progress& to, std::uint64_t bytes_total) : to_(to), total_(bytes_total) {}
+
+  // Of the repository, of one volume after the other.
+  void phase(std::string_view) override {
+    before_.bytes_done += now_.bytes_done;
+    before_.items_done += now_.items_done;
+    now_ = {};
+  }
+  void count(const Count& count) override {
+    now_ = count;
+    to_.count({.bytes_done = before_.bytes_done + count.bytes_done,
+               .bytes_total = total_,
+               .items_done = before_.items_done + count.items_done,
+               .items_total = 0});
+  }
+  void warn(std::string_view text) override { to_.warn(text); }
+
+ private:
+  Progress& to_;
+  const std::uint64_t total_;
+  Count before_;
+  Count now_;
+};
+
 Status stage_all(Core& core,
-                 const std::string& snapshot_id,
+                 const catalog::SnapshotRow& snapshot,
                  Transaction& transaction,
                  catalog::OperationContext& context) {
   context.phase("stage");
   const ExchangePlan& plan = transaction.plan();
   TRY(make_holder(core, plan.workload_id, plan.undo_id, plan.pairs));
-  TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot_id));
+  TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot.repository_snapshot));
+  std::uint64_t bytes = 0;
+  for (const catalog::SnapshotVolume& volume : snapshot.volumes) {
+    const auto is_it = [&volume](const TreePair& pair) { return pair.index == volume.index; };
+    if (std::ranges::any_of(plan.pairs, is_it)) bytes += volume.bytes;
+  }
+  StageProgress progress(context, bytes);
   for (TreePair& pair : transaction.plan().pairs) {
-    auto staged = stage_one(core, plan.workload_id, id, pair, context);
+    auto staged = stage_one(core, plan.workload_id, id, pair, progress, context.stop_token());
     if (!staged.ok()) return staged.error().with_context("stage " + printable(pair.volume.target));
   }
   return transaction.record_staged();
@@ -172,7 +205,7 @@ Outcome run_restore(Core& core,
   auto begun = Transaction::begin(core, context.id(), std::move(plan));
   if (!begun.ok()) return {begun.error()};
   Transaction& transaction = *begun;
-  const Status staged = stage_all(core, snapshot.repository_snapshot, transaction, context);
+  const Status staged = stage_all(core, snapshot, transaction, context);
   if (!staged.ok()) {
     const Status cleaned = transaction.abandon();
     return {staged.error().with_context("restore " + workload.name), !cleaned.ok()};

@@ -29,6 +29,8 @@ namespace cairn::volume {
 enum class Consistency { kPaused, kStopped, kLive };
 Result<Consistency> parse_consistency(std::string_view text);
 std::string_view consistency_name(Consistency consistency);
+// Of what Cairn did not cut itself: nobody told.
+inline constexpr std::string_view kConsistencyUnknown = "unknown";
 
 enum class OnFailure { kUndo, kKeep };
 enum class OnBusy { kRefuse, kWait };

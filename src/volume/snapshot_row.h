@@ -21,7 +21,7 @@ repository::SnapshotMeta meta_of(const catalog::SnapshotRow& row);
 Status insert_cut_row(Core& core, catalog::SnapshotRow& row);
 
 // Packs, index, snapshot durable -> the row says stored. pending may be the failure of what was to
-// be stored. On a failure there is no row; what was stored is garbage for a prune.
+// be stored. On a failure there is no row, and what was stored is taken back.
 Status commit_row(Core& core,
                   Result<repository::PendingSnapshot> pending,
                   const repository::SnapshotMeta& meta,

@@ -132,6 +132,32 @@ TEST(Definition, NamesEveryFaultByItsFieldAtOnce) {
   }
 }
 
+TEST(Definition, RefusesAKeyThatIsThereTwice) {
+  for (const char* text : {R"({"name":"one","name":"two","kind":"image","config":{"image":"app"}})",
+                           R"({"name":"one","config":{"image":"app","env":{"A":"1","A":"2"}}})"}) {
+    const auto definition = parse_definition(text, TextFormat::kJson);
+    ASSERT_FALSE(definition.ok()) << text;
+    EXPECT_NE(definition.error().message().find("twice"), std::string::npos)
+        << definition.error().message();
+  }
+  EXPECT_TRUE(parse_definition(R"({"name":"one","kind":"image","config":{"image":"app",
+                "env":{"name":"1"},"volumes":[{"source":"a","target":"/a","scope":"project"},
+                {"source":"b","target":"/b","scope":"project"}]}})",
+                               TextFormat::kJson)
+                  .ok());
+}
+
+TEST(Definition, KnowsTheEnginesSignals) {
+  for (const char* good : {"SIGINT", "TERM", "9", "RTMIN+3", "SIGRTMAX-14", "SIGRTMIN"}) {
+    const auto faults = faults_of(R"("image":"app","stop_signal":")" + std::string(good) + "\"");
+    EXPECT_FALSE(has_fault(faults, "config.stop_signal")) << good;
+  }
+  for (const char* bad : {"SIGNOPE", "0", "65", "RTMIN+16", "RTMAX-15", "RTMAX+1", "SIG"}) {
+    const auto faults = faults_of(R"("image":"app","stop_signal":")" + std::string(bad) + "\"");
+    EXPECT_TRUE(has_fault(faults, "config.stop_signal")) << bad;
+  }
+}
+
 TEST(Definition, RefusesUnknownTopKeysNamesAndKinds) {
   const auto definition = parse_definition(
       R"({"name":"Web!","kind":"vm","extra":1,"config":{"image":"app"}})", TextFormat::kJson);

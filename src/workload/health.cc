@@ -190,7 +190,8 @@ Status await_healthy(docker::Engine& engine,
     const bool gave_up = container.state == docker::State::kExited ||
                          container.state == docker::State::kDead || restarts >= kRestartsMax;
     const bool unsettled = rule.kind == HealthKind::kDefault && (restarts > 0 || !runs(container));
-    if (unsettled && runs(container)) look.probe = exit_text(container) + ", then restarted";
+    // The engine forgets the code with the restart.
+    if (unsettled && runs(container)) look.probe = "the container exited and was restarted";
     if (unsettled || (gave_up && !runs(container))) {
       return unhealthy(engine, container_id, look.probe, "since it does not keep running");
     }

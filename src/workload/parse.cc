@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -206,12 +207,20 @@ void parse_healthcheck(Fields& fields, ImageConfig& config) {
                "must be a path (\"/healthz\"), \"tcp\", \"exec:COMMAND\", \"image\" or empty");
 }
 
+// signal(7), as the engine knows them: a name with or without SIG, or a number.
 bool is_signal(std::string_view text) {
+  static constexpr std::array kNames = std::to_array<std::string_view>(
+      {"ABRT", "ALRM",   "BUS",  "CHLD",   "CLD",   "CONT", "FPE",  "HUP",   "ILL",
+       "INT",  "IO",     "IOT",  "KILL",   "PIPE",  "POLL", "PROF", "PWR",   "QUIT",
+       "SEGV", "STKFLT", "STOP", "SYS",    "TERM",  "TRAP", "TSTP", "TTIN",  "TTOU",
+       "URG",  "USR1",   "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "RTMIN", "RTMAX"});
   if (const auto number = parse_uint(text)) return *number >= 1 && *number <= 64;
   if (text.starts_with("SIG")) text.remove_prefix(3);
-  return text.size() >= 2 && text.size() <= 12 && std::all_of(text.begin(), text.end(), [](char c) {
-           return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '-';
-         });
+  if (std::ranges::find(kNames, text) != kNames.end()) return true;
+  const bool above = text.starts_with("RTMIN+");
+  if (!above && !text.starts_with("RTMAX-")) return false;
+  const auto offset = parse_uint(text.substr(6));
+  return offset && *offset >= 1 && *offset <= (above ? 15U : 14U);
 }
 
 void parse_stop(Fields& fields, ImageConfig& config) {
@@ -302,9 +311,26 @@ Error faults_error(std::string_view what, std::vector<Reason> faults) {
 }
 
 // Positions only: a parser's own words may repeat a piece of the text, which may be a secret.
+// A key that is there twice is refused: two readers could take a different one of them.
 Result<json> parse_json(std::string_view text) {
+  std::vector<std::set<std::string>> open;  // the keys of each object that is not closed yet
+  std::string twice;
+  const auto look = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start) open.emplace_back();
+    if (event == json::parse_event_t::object_end) open.pop_back();
+    if (event == json::parse_event_t::key && twice.empty() &&
+        !open.back().insert(value.get<std::string>()).second) {
+      twice = value.get<std::string>();
+    }
+    return true;
+  };
   try {
-    return json::parse(text);
+    json value = json::parse(text, look);
+    if (!twice.empty()) {
+      return Error(Code::kInvalid, "the key " + printable(twice, kShortTextBytesMax) +
+                                       " is there twice in one object");
+    }
+    return value;
   } catch (const json::parse_error& error) {
     const auto end = text.begin() + static_cast<std::ptrdiff_t>(std::min(text.size(), error.byte));
     const auto line = 1 + std::count(text.begin(), end, '\n');

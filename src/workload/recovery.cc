@@ -180,6 +180,10 @@ bool Recovery::attempt(const std::string& workload_id, Entry& entry) {
   if (!settled->done.empty()) {
     tell(core_, "workload.recovered", workload_id, "",
          fmt::format("{}: {}", workload->value().name, fmt::join(settled->done, "; ")));
+  } else if (entry.told && settled->problems.empty()) {
+    const bool runs = workload->value().desired == catalog::Desired::kRunning;
+    tell(core_, "workload.recovered", workload_id, "",
+         fmt::format("{} {}, as it should", workload->value().name, runs ? "runs" : "is stopped"));
   }
   if (!settled->problems.empty()) {
     tell(core_, "workload.recovery_problem", workload_id, "",

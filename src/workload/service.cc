@@ -221,7 +221,8 @@ Status Workloads::change_desired(const std::string& id_or_name,
   TRY_ASSIGN(parallel::LockGuard guard, volume::take_lock(parts_.locks, keys, on_busy, context));
   TRY_ASSIGN(workload, get_living(parts_, workload.id));
   auto settled = finish_unfinished(parts_, workload.id);
-  if (settled.ok()) {
+  const bool wanted = settled.ok();  // and told so to the catalog
+  if (wanted) {
     TRY(context.forbid_cancel());
     if (!os::seeded(os::Bug::kDesiredStateNotStored)) {
       TRY(parts_.catalog.workloads().set_desired(workload.id, desired));
@@ -231,7 +232,8 @@ Status Workloads::change_desired(const std::string& id_or_name,
   }
   if (!settled.ok()) {
     recovery_->adopt(workload.id, std::move(guard));
-    return settled.error();
+    const Error& error = settled.error();
+    return wanted ? error.with_context("it goes on when that is possible") : error;
   }
   if (settled->problems.empty()) return {};
   // What cannot run is not wanted to: the old state comes back.

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from lib.cairnd import Cairnd
+from lib.dockerapi import wait_for
 from lib.jobs import deploy, fill, place, restore, settle, snapshot, workload
 from lib.trees import diff_trees
 
@@ -138,3 +139,48 @@ def test_a_lock_of_another_restic_is_respected(cairn):
     done = subprocess.run(["restic", "-r", restic.kit["repository"], "snapshots", "--json"], env=env,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def unreferenced(cairn):
+    """Packs that restic finds in no index. It fails for them, and says so line by line."""
+    restic = Restic(cairn)
+    checked = subprocess.run(["restic", "-r", restic.kit["repository"], "--no-lock", "check"], env=restic.env,
+                             capture_output=True, text=True, check=False)
+    return [line for line in (checked.stdout + checked.stderr).splitlines() if "not referenced" in line]
+
+
+@pytest.mark.parametrize("how", ["killed", "cancelled"])
+def test_what_a_given_up_capture_stored_goes(fake, how):
+    with Cairnd(fake) as cairn:
+        deploy(cairn, workload())
+        large = place(cairn) / "large"
+        with open(large, "wb") as file:
+            for _ in range(30):
+                file.write(os.urandom(16 << 20))
+        started = cairn.http("POST", "/api/workloads/web/snapshots", headers={"Prefer": "respond-async"}).json()["id"]
+        data = cairn.data / "repo" / "data"
+        wait_for(lambda: any(data.glob("*/*")), 60, "a pack with its name")
+        if how == "killed":
+            cairn.kill()
+            assert any(data.glob("*/*"))
+            cairn.start()
+            cleaned = [one for one in cairn.ok("events", "ls")["events"] if one["kind"] == "repository.cleaned"]
+            assert len(cleaned) == 1
+        else:
+            cairn.http("DELETE", f"/api/operations/{started}")
+            assert cairn.wait_operation(started)["state"] == "cancelled"
+        assert not any(data.glob("*/*"))
+        cairn.assert_clean()
+        large.write_bytes(b"small")
+        snapshot(cairn)
+        assert unreferenced(cairn) == []
+
+
+def test_a_pack_that_no_index_names_is_found(cairn):
+    (cairn.data / "repo" / "data" / "aa").mkdir(mode=0o700, exist_ok=True)
+    pack = cairn.data / "repo" / "data" / "aa" / ("a" * 64)
+    pack.write_bytes(b"half a store")
+    found = cairn.fsck()["findings"]
+    assert [one["code"] for one in found] == ["unindexed_packs"]
+    cairn.restart()
+    assert not pack.exists()

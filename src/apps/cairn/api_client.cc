@@ -56,7 +56,7 @@ std::string without_reasons(const std::string& detail, const json& reasons) {
   };
   drop_end(": ") || drop_end(" ");
   drop_end(target);
-  drop_end(": ") || drop_end("; ");
+  drop_end(": ") || drop_end("; ") || drop_end(";");
   return head.empty() ? detail : head;
 }
 
@@ -86,9 +86,13 @@ std::string Problem::text() const {
     }
   }
   if (const std::string holder = text_of(body, "holder"); !holder.empty()) {
-    out += "\n  held by: " + holder;
+    if (out.find(holder) == std::string::npos) out += "\n  held by: " + holder;
+    out += holder == "recovering"
+               ? "\n  it is free when the recovery ends, which may wait for Docker"
+               : "\n  --wait waits for it";
   }
-  if (const std::string probe = text_of(body, "probe"); !probe.empty()) {
+  if (const std::string probe = text_of(body, "probe");
+      !probe.empty() && out.find(probe) == std::string::npos) {
     out += "\n  last probe: " + probe;
   }
   if (const std::string data = text_of(body, "data"); !data.empty()) {

@@ -48,9 +48,9 @@ class Interrupts {
 };
 
 Exit left_running(const Cli& cli, const std::string& operation, const std::string& why) {
-  const std::string how = "look at it with: cairn operation show " + operation;
+  const std::string how = "look at the operation with: cairn operation show " + operation;
   if (!cli.json) {
-    print_error("cairn: " + why + "; the operation goes on in the daemon\n  " + how + "\n");
+    print_error("cairn: " + why + "; the operation may go on in the daemon\n  " + how + "\n");
     return Exit::kFailed;
   }
   const json body = {{"type", "urn:cairn:problem:cancelled"},

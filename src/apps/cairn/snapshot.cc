@@ -85,7 +85,7 @@ std::string render_forecast(const json& forecast) {
   for (const json& volume : forecast.value("skipped", json::array())) {
     out += "skipped: " + cell(volume, "target") + "  " + cell(volume, "reason") + "\n";
   }
-  return out + "the workload would be held for about " +
+  return out + "the workload would be held for at least " +
          human_ms(forecast.value("expected_hold_ms", std::int64_t{0})) + " (at most " +
          human_ms(forecast.value("max_hold_ms", std::int64_t{0})) + ")\n";
 }
@@ -280,7 +280,7 @@ void add_create(CLI::App& noun, Cli& cli) {
   struct CreateOptions {
     std::string workload;
     std::string consistency = "paused";
-    std::string max_hold;
+    std::optional<std::string> max_hold;
     std::string pre;
     std::string post;
     std::vector<std::string> labels;
@@ -294,7 +294,7 @@ void add_create(CLI::App& noun, Cli& cli) {
         labels_of[label.substr(0, equals)] = label.substr(equals + 1);
       }
       json out{{"consistency", consistency}, {"labels", labels_of}, {"wait", wait}};
-      if (!max_hold.empty()) out["max_hold"] = max_hold;
+      if (max_hold) out["max_hold"] = *max_hold;
       if (!pre.empty()) out["pre"] = pre;
       if (!post.empty()) out["post"] = post;
       return out;

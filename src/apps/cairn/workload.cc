@@ -110,7 +110,8 @@ Result<Call> definition_call(const std::string& file) {
   }
   const bool toml = file.size() > 5 && file.compare(file.size() - 5, 5, ".toml") == 0;
   const std::string_view content = trim(text);
-  const bool looks_json = !content.empty() && content.front() == '{';
+  const bool json_name = file.size() > 5 && file.compare(file.size() - 5, 5, ".json") == 0;
+  const bool looks_json = json_name || (!content.empty() && content.front() == '{');
   return Call{.method = "POST",
               .target = "/api/workloads",
               .body = std::move(text),

@@ -54,6 +54,10 @@ class Backend {
   // writing failed has no name: who needs it asks size_of() after the flush.
   virtual Status flush() = 0;
 
+  // Takes back a pack that save_later() took, and that no index file names: gone, whether it had
+  // its name already or not. Fine where there is none.
+  virtual Status take_back(const std::string& pack) = 0;
+
   // kNotFound where it does not exist.
   virtual Status remove(FileKind kind, const std::string& name) = 0;
 };

@@ -81,6 +81,7 @@ class LocalBackend final : public Backend {
   Status save(FileKind kind, const std::string& name, ByteView content) override;
   Status save_later(FileKind kind, const std::string& name, ByteView content) override;
   Status flush() override;
+  Status take_back(const std::string& pack) override;
   Status remove(FileKind kind, const std::string& name) override;
 
  private:
@@ -259,6 +260,17 @@ Status LocalBackend::flush() {
   if (data_dir_unsynced_) TRY(dir(FileKind::kPack).sync());
   data_dir_unsynced_ = false;
   return {};
+}
+
+Status LocalBackend::take_back(const std::string& pack) {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (std::erase_if(unnamed_, [&pack](const Unnamed& one) { return one.name == pack; }) != 0) {
+      return {};
+    }
+  }
+  const Status removed = remove(FileKind::kPack, pack);
+  return !removed.ok() && removed.error().code() == Code::kNotFound ? Status() : removed;
 }
 
 Status LocalBackend::remove(FileKind kind, const std::string& name) {

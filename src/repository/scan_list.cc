@@ -1,0 +1,137 @@
+#include "repository/scan_list.h"
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "repository/entry.h"
+
+namespace cairn::repository {
+
+namespace {
+
+bool is_same(const Fact& fact, const os::Stat& stat) {
+  return fact.settled && fact.node.inode == stat.inode && fact.node.type == node_type(stat.type) &&
+         fact.stat_bytes == stat.size_bytes && fact.node.mtime == stat.mtime &&
+         fact.node.ctime == stat.ctime;
+}
+
+// Links, fifos and devices: everything there is to know. False where it vanished.
+Result<bool> read_special(const os::Dir& dir, Fact& fact) {
+  auto fd = dir.open_path(fact.node.name);
+  if (!fd.ok()) {
+    if (fd.error().code() == Code::kNotFound) return false;
+    return fd.error();
+  }
+  TRY_ASSIGN(fact.node.xattrs, read_xattrs(*fd, fact.xattrs_lost));
+  if (fact.node.type != NodeType::kSymlink) return true;
+  auto target = dir.read_link(fact.node.name);
+  if (!target.ok()) {
+    // Something else took the name: it is left out, and found by the next pass.
+    if (target.error().code() == Code::kNotFound || target.error().code() == Code::kInvalid) {
+      return false;
+    }
+    return target.error();
+  }
+  fact.node.link_target = std::move(*target);
+  return true;
+}
+
+// The known fact of that name; from moves forward.
+const Fact* find_known(const DirFacts* known, const std::string& name, std::size_t& from) {
+  if (known == nullptr) return nullptr;
+  while (from < known->entries.size() && known->entries[from].node.name < name) ++from;
+  if (from == known->entries.size() || known->entries[from].node.name != name) return nullptr;
+  return &known->entries[from];
+}
+
+}  // namespace
+
+// One entry: its place in out, or nothing where it is left out.
+Status Lister::look_at(const std::string& name, const Fact* before, Listing& out) const {
+  ScanDir& at = *out.dir;
+  TRY_ASSIGN(const std::optional<os::Stat> stat, at.dir.find(name));
+  if (!stat) return {};
+  if (stat->mount_id != mount_id_) {
+    out.mounts.push_back(name);
+    return {};
+  }
+  if (stat->type == os::FileType::kSocket) {
+    ++out.sockets;
+    return {};
+  }
+  const bool is_directory = stat->type == os::FileType::kDirectory;
+  const bool same = before != nullptr && is_same(*before, *stat);
+  std::optional<os::FileId> id;
+  if (same && from_ == KnownFrom::kThisSession && !is_directory) {
+    id = before->id;
+  } else {
+    TRY_ASSIGN(id, os::find_file_id(at.dir, name));
+  }
+  if (!id) return {};
+  if (!is_directory && stat->links > 1) out.links.emplace_back(stat->inode, stat->links);
+  ScannedEntry seen;
+  if (same && before->id == *id) {
+    seen = {*before, true};
+    // The number of names is no change of the object's content, but a fact of its own.
+    if (!is_directory) seen.fact.node.links = stat->links;
+    at.entries.push_back(std::move(seen));
+    return {};
+  }
+  Fact& fact = seen.fact;
+  fact.node.name = name;
+  set_metadata(fact.node, *stat, stat->device);
+  fact.id = *id;
+  fact.stat_bytes = stat->size_bytes;
+  fact.settled = is_before(stat->ctime, since_);
+  if (stat->type != os::FileType::kRegular && !is_directory) {
+    auto read = read_special(at.dir, fact);
+    if (!read.ok()) return read.error().with_context(printable(path_below(at, name)));
+    if (!*read) return {};
+  }
+  at.entries.push_back(std::move(seen));
+  return {};
+}
+
+Status Lister::fill(Listing& out) const {
+  ScanDir& at = *out.dir;
+  if (known_ != nullptr) {
+    auto found = known_->find(static_cast<std::uint32_t>(root_), at.id);
+    if (found.ok()) at.known = std::move(*found);
+  }
+  TRY_ASSIGN(std::vector<os::Entry> names, at.dir.list());
+  std::ranges::sort(names, {}, &os::Entry::name);
+  if (!at.above && passes_over_ != nullptr) {
+    std::erase_if(names, [this](const os::Entry& one) { return passes_over_(one.name); });
+  }
+  at.entries.reserve(names.size());
+  std::size_t from = 0;
+  for (const os::Entry& entry : names) {
+    const Fact* before = find_known(at.known ? &*at.known : nullptr, entry.name, from);
+    TRY(look_at(entry.name, before, out));
+  }
+  return {};
+}
+
+Result<Listing> Lister::list_root(os::Dir dir, const os::FileId& id) const {
+  Listing out;
+  out.dir = std::make_shared<ScanDir>(nullptr, "", std::move(dir), id);
+  TRY(fill(out));
+  return out;
+}
+
+Result<Listing> Lister::list_child(const std::shared_ptr<ScanDir>& above,
+                                   const ScannedEntry& entry) const {
+  Listing out;
+  const std::string& name = entry.fact.node.name;
+  auto child = above->dir.open_dir(name, os::Crossing::kRefuse);
+  if (!child.ok() && os::is_gone(child.error())) return out;
+  if (!child.ok()) return child.error().with_context(printable(path_below(*above, name)));
+  if (!entry.unchanged) {
+    TRY_ASSIGN(out.xattrs, read_xattrs(child->fd(), out.xattrs_lost));
+  }
+  out.dir = std::make_shared<ScanDir>(above, name, std::move(*child), entry.fact.id);
+  TRY(fill(out));
+  return out;
+}
+
+}  // namespace cairn::repository
