@@ -39,12 +39,13 @@ Result<Address> address_of(const std::string& path) {
   return address;
 }
 
-// Makes way for a new socket: removes one that nobody serves, refuses everything else.
-Status clear_stale(const std::string& path, const Address& address) {
+// Whether a socket lies there that nobody serves; false: nothing does. Everything else is refused.
+Result<bool> is_stale(const std::string& path, const Address& address) {
   struct stat found{};
   if (::lstat(path.c_str(), &found) != 0) {
     const int saved = errno;
-    return saved == ENOENT ? Status() : Status(os_error("look at " + path, saved));
+    if (saved == ENOENT) return false;
+    return os_error("look at " + path, saved);
   }
   if (!S_ISSOCK(found.st_mode)) {
     return Error(Code::kExists, path + " exists and is not a socket");
@@ -57,7 +58,15 @@ Status clear_stale(const std::string& path, const Address& address) {
   const int saved = errno;
   if (saved == EAGAIN) return Error(Code::kConflict, "another process serves " + path);
   if (saved != ECONNREFUSED) return os_error("connect to " + path, saved);
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return os_error("remove " + path, errno);
+  return true;
+}
+
+// Makes way for a new socket.
+Status clear_stale(const std::string& path, const Address& address) {
+  TRY_ASSIGN(const bool stale, is_stale(path, address));
+  if (stale && ::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return os_error("remove " + path, errno);
+  }
   return {};
 }
 
@@ -71,6 +80,12 @@ Status ensure_parent(const std::string& path) {
 }
 
 }  // namespace
+
+Status check_unix(const std::string& path) {
+  TRY_ASSIGN(const Address address, address_of(path));
+  const auto stale = is_stale(path, address);
+  return stale.ok() ? Status() : Status(stale.error());
+}
 
 Result<Fd> listen_unix(const std::string& path, const std::string& group) {
   TRY_ASSIGN(const Address address, address_of(path));

@@ -17,6 +17,8 @@ namespace cairn::os {
 // file that nobody listens on is replaced; one that is served is kConflict; any other file there is
 // kExists and stays. The parent directory is made 0755 when it is missing.
 Result<Fd> listen_unix(const std::string& path, const std::string& group);
+// What listen_unix() would refuse at that path now; changes nothing.
+Status check_unix(const std::string& path);
 
 // Removes the socket file, best effort: the next start replaces what stays.
 void remove_socket(const std::string& path);

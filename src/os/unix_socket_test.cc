@@ -43,12 +43,14 @@ TEST_F(UnixSocket, ServedSocketIsNotTakenOver) {
   auto second = listen_unix(path_, "no-such-group-here");
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().code(), Code::kConflict);
+  EXPECT_EQ(check_unix(path_).error().code(), Code::kConflict);
 }
 
 TEST_F(UnixSocket, StaleSocketIsReplaced) {
   {
     ASSERT_TRUE(listen_unix(path_, "no-such-group-here").ok());
   }
+  EXPECT_TRUE(check_unix(path_).ok());
   ASSERT_EQ(::access(path_.c_str(), F_OK), 0);
   auto again = listen_unix(path_, "no-such-group-here");
   EXPECT_TRUE(again.ok()) << again.error().message();

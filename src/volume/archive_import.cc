@@ -297,9 +297,7 @@ Result<std::vector<CaptureRoot>> roots_of(Core& core,
     roots.push_back({one.index, std::move(volume), std::move(tree)});
   }
   if (!detail.reasons.empty()) {
-    return Error(Code::kRefused,
-                 "import into " + workload.name + ": the archive has volumes of another workload",
-                 std::move(detail));
+    return Error(Code::kRefused, "the archive has volumes of another workload", std::move(detail));
   }
   return roots;
 }

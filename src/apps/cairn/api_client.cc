@@ -78,8 +78,11 @@ std::string Problem::text() const {
   std::string out = text_of(body, "detail");
   if (out.empty()) out = text_of(body, "title");
   if (const auto reasons = body.find("reasons"); reasons != body.end() && reasons->is_array()) {
-    out = without_reasons(out, *reasons);
-    for (const json& reason : *reasons) {
+    // One that is said already needs no line of its own.
+    const bool said = reasons->size() == 1 && out.ends_with(text_of((*reasons)[0], "detail")) &&
+                      without_reasons(out, *reasons) == out;
+    if (!said) out = without_reasons(out, *reasons);
+    for (const json& reason : said ? json::array() : *reasons) {
       const std::string target = text_of(reason, "target");
       out += "\n  " + (target.empty() ? std::string() : target + ": ") + text_of(reason, "detail") +
              " [" + text_of(reason, "code") + "]";

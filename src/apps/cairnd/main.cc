@@ -18,6 +18,7 @@
 #include "os/file.h"
 #include "os/process.h"
 #include "os/signals.h"
+#include "os/unix_socket.h"
 #include "parallel/keyed_lock.h"
 #include "volume/archive_parser.h"
 #include "volume/pause.h"
@@ -108,6 +109,8 @@ Status run(const daemon::Config& config) {
   TRY_ASSIGN(const std::string engine_socket, docker::EngineClient::parse_address(config.docker));
 
   TRY_ASSIGN(const daemon::DataDir data, daemon::DataDir::open(config.data_dir));
+  // Before anything is made or recovered: who cannot serve has no business there.
+  TRY(os::check_unix(config.socket_path));
   TRY_ASSIGN(const daemon::Stores stores, daemon::open_stores(config, data));
   docker::EngineClient engine(engine_socket);
   parallel::LockTable locks;
