@@ -66,6 +66,7 @@ void Recovery::adopt(const std::string& workload_id, parallel::LockGuard guard) 
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[workload_id];
   entry.guard = std::move(guard);
+  entry.owed = true;
   entry.next_try_ms = monotonic_ms() + core_.pace.recovery_retry_ms;
   ++arrivals_;
   wake_.notify_all();
@@ -180,7 +181,7 @@ bool Recovery::attempt(const std::string& workload_id, Entry& entry) {
   if (!settled->done.empty()) {
     tell(core_, "workload.recovered", workload_id, "",
          fmt::format("{}: {}", workload->value().name, fmt::join(settled->done, "; ")));
-  } else if (entry.told && settled->problems.empty()) {
+  } else if ((entry.told || entry.owed) && settled->problems.empty()) {
     const bool runs = workload->value().desired == catalog::Desired::kRunning;
     tell(core_, "workload.recovered", workload_id, "",
          fmt::format("{} {}, as it should", workload->value().name, runs ? "runs" : "is stopped"));

@@ -44,6 +44,7 @@ class Recovery {
     std::int64_t next_try_ms = 0;  // monotonic
     std::int64_t wait_ms = kRecoveryRetryMs;
     bool told = false;  // an event says that it did not work
+    bool owed = false;  // an operation failed and said that it goes on: its end is told in any case
   };
 
   void work(const std::stop_token& stop);

@@ -168,6 +168,28 @@ TEST_F(Recover, DeployCutByAnOutageIsLockedAndTakenBackWhenTheEngineIsThere) {
   expect_clean();
 }
 
+// The engine may have done by itself what is left to do: who asked is told all the same.
+TEST_F(Recover, AStopThatWaitedForTheEngineIsTold) {
+  const std::string id = apply(kWithData);
+  ASSERT_TRUE(deploy().ok());
+  TestOperation operation;
+  operation.on_phase = [this](std::string_view phase) {
+    if (phase == "stop") cut.cut_at(1, CutEngine::When::kAfter);
+  };
+  const auto stopped = workloads->stop("web", OnBusy::kRefuse, operation);
+  ASSERT_FALSE(stopped.ok());
+  EXPECT_NE(stopped.error().message().find("goes on"), std::string::npos);
+  EXPECT_EQ(workloads->show("web")->row.desired, catalog::Desired::kStopped);
+  const std::string container = containers().at(0).id;
+  ASSERT_TRUE(engine.set_restart_policy(container, "no", 0).ok());
+  ASSERT_TRUE(engine.stop(container, {}).ok());
+  cut.mend();
+  await_recovered();
+  EXPECT_TRUE(has_event("workload.recovered"));
+  EXPECT_EQ(workloads->show("web")->state, "stopped");
+  expect_clean();
+}
+
 TEST_F(Recover, StartsWithTheEngineDownAndFinishesLater) {
   const std::string id = apply(kWithData);
   ASSERT_TRUE(deploy().ok());
