@@ -132,24 +132,25 @@ Status Walk::run() {
   TRY_ASSIGN(Listing first, lister_.list_root(std::move(dir), root_.id));
   TRY(enter(std::move(first)));
   while (!levels_.empty()) {
-    std::optional<ScanAhead::Taken> next = ahead_.take();
+    const std::unique_ptr<ScanAhead::Taken> next = ahead_.take();
     if (!next) {
       const std::shared_ptr<ScanDir> done = std::move(levels_.back());
       levels_.pop_back();
       TRY(visitor_.leave(done));
       continue;
     }
-    if (!next->listing.ok()) return next->listing.error();
+    Result<Listing>& listing = next->listing;
+    if (!listing.ok()) return listing.error();
     ScannedEntry& entry = levels_.back()->entries[next->slot];
-    if (!next->listing->dir) {
+    if (!listing->dir) {
       entry.fact.node.name.clear();
       continue;
     }
     if (!entry.unchanged) {
-      entry.fact.node.xattrs = std::move(next->listing->xattrs);
-      entry.fact.xattrs_lost = next->listing->xattrs_lost;
+      entry.fact.node.xattrs = std::move(listing->xattrs);
+      entry.fact.xattrs_lost = listing->xattrs_lost;
     }
-    TRY(enter(std::move(*next->listing)));
+    TRY(enter(std::move(*listing)));
   }
   return {};
 }

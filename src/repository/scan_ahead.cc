@@ -41,7 +41,7 @@ void ScanAhead::open(const std::shared_ptr<ScanDir>& dir, const std::vector<std:
   auto level = std::make_unique<Level>();
   level->dir = dir;
   level->tasks.reserve(slots.size());
-  for (const std::size_t slot : slots) level->tasks.push_back({.slot = slot, .listing = nullptr});
+  for (const std::size_t slot : slots) level->tasks.push_back({.slot = slot, .listed = nullptr});
   const std::scoped_lock lock(mutex_);
   levels_.push_back(std::move(level));
   // The first one is the walk's own.
@@ -50,33 +50,36 @@ void ScanAhead::open(const std::shared_ptr<ScanDir>& dir, const std::vector<std:
   if (idle_ != 0) more_.notify_all();
 }
 
-std::optional<ScanAhead::Taken> ScanAhead::take() {
+std::unique_ptr<ScanAhead::Taken> ScanAhead::take() {
   std::unique_lock lock(mutex_);
   Level& level = *levels_.back();
   if (level.next == level.tasks.size()) {
     levels_.pop_back();
     if (idle_ != 0) more_.notify_all();
-    return std::nullopt;
+    return nullptr;
   }
   Task& task = level.tasks[level.next++];
   if (task.state == State::kWaiting) {
     task.state = State::kRunning;
     lock.unlock();
-    return Taken{task.slot, lister_.list_child(level.dir, level.dir->entries[task.slot])};
+    return list(level, task.slot);
   }
   done_.wait(lock, [&] { return task.state == State::kDone || stopped_; });
   if (task.state != State::kDone) {
     lock.unlock();
     const Status failed = group_.wait();
-    return Taken{task.slot,
-                 failed.ok() ? Error(Code::kInternal, "a listing ended") : failed.error()};
+    return std::make_unique<Taken>(
+        task.slot, failed.ok() ? Error(Code::kInternal, "a listing ended") : failed.error());
   }
-  const std::unique_ptr<Result<Listing>> listing = std::move(task.listing);
   --level.held;
   --held_dirs_;
-  held_entries_ -= entries_of(*listing);
+  held_entries_ -= entries_of(task.listed->listing);
   if (idle_ != 0) more_.notify_all();
-  return Taken{task.slot, std::move(*listing)};
+  return std::move(task.listed);
+}
+
+std::unique_ptr<ScanAhead::Taken> ScanAhead::list(const Level& level, std::size_t slot) const {
+  return std::make_unique<Taken>(slot, lister_.list_child(level.dir, level.dir->entries[slot]));
 }
 
 // The directory that the walk comes to next among those that nobody lists; null: none, or enough
@@ -111,11 +114,10 @@ void ScanAhead::work(const std::stop_token& stop) {
     --idle_;
     if (!found) return;
     lock.unlock();
-    auto listing = std::make_unique<Result<Listing>>(
-        lister_.list_child(level->dir, level->dir->entries[task->slot]));
+    auto listed = list(*level, task->slot);
     lock.lock();
-    held_entries_ += entries_of(*listing);
-    task->listing = std::move(listing);
+    held_entries_ += entries_of(listed->listing);
+    task->listed = std::move(listed);
     task->state = State::kDone;
     done_.notify_one();
     if (stop.stop_requested()) return;

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -33,15 +32,15 @@ class ScanAhead {
     std::size_t slot = 0;  // in its entries
     Result<Listing> listing;
   };
-  // Nothing where all were taken; the directory is closed then.
-  std::optional<Taken> take();
+  // Null where all were taken; the directory is closed then.
+  std::unique_ptr<Taken> take();
 
  private:
   enum class State : char { kWaiting, kRunning, kDone };
   struct Task {
     std::size_t slot = 0;
     State state = State::kWaiting;
-    std::unique_ptr<Result<Listing>> listing;  // once done
+    std::unique_ptr<Taken> listed;  // once done
   };
   struct Level {
     std::shared_ptr<ScanDir> dir;
@@ -52,6 +51,7 @@ class ScanAhead {
   };
 
   Task* begin_next(Level*& level);
+  [[nodiscard]] std::unique_ptr<Taken> list(const Level& level, std::size_t slot) const;
   void work(const std::stop_token& stop);
   void start();
 

@@ -1,5 +1,6 @@
 #include "volume/restore.h"
 
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/ids.h"
@@ -81,18 +82,20 @@ Status stage_one(Core& core,
   return {};
 }
 
-// What is staged of all volumes together.
+// What is staged of all volumes together. Thread-safe, as those who write are several.
 class StageProgress final : public Progress {
  public:
   StageProgress(Progress& to, std::uint64_t bytes_total) : to_(to), total_(bytes_total) {}
 
   // Of the repository, of one volume after the other.
   void phase(std::string_view) override {
+    const std::scoped_lock lock(mutex_);
     before_.bytes_done += now_.bytes_done;
     before_.items_done += now_.items_done;
     now_ = {};
   }
   void count(const Count& count) override {
+    const std::scoped_lock lock(mutex_);
     now_ = count;
     to_.count({.bytes_done = before_.bytes_done + count.bytes_done,
                .bytes_total = total_,
@@ -104,6 +107,7 @@ class StageProgress final : public Progress {
  private:
   Progress& to_;
   const std::uint64_t total_;
+  std::mutex mutex_;  // of before_ and now_
   Count before_;
   Count now_;
 };
