@@ -47,8 +47,7 @@ struct ArchiveResult {
 };
 
 // Stored but not named by a snapshot yet. Holds a shared lock on the repository. Give it to
-// Repository::commit, or drop it: then its data is taken back.
-// Dropped without a commit it takes its packs back.
+// Repository::commit, or drop it: then its packs are taken back.
 struct PendingSnapshot {
   PendingSnapshot();
   ~PendingSnapshot();
@@ -69,8 +68,7 @@ std::string volume_path(int index);
 // Reads every root without following links or crossing mounts and stores what is not in the
 // repository yet: a CaptureSession with one pass and no cut. A file that changes while it is read
 // is stored as it was read; one that vanishes is left out. scratch: a directory on a disk, of
-// nobody else, for temporary files. kCancelled where stop was asked; any failure leaves
-// nothing.
+// nobody else, for temporary files. kCancelled where stop was asked; any failure leaves nothing.
 Result<PendingSnapshot> archive(Repository& repository,
                                 std::string_view manifest_json,
                                 const std::vector<ArchiveRoot>& roots,

@@ -46,18 +46,15 @@ struct UsedBlobs {
   }
 };
 
-Result<UsedBlobs> find_used(Repository& repository, const std::stop_token& stop) {
-  UsedBlobs used;
+// Tells found of every blob that a snapshot uses. kCorrupt where one is not in the index: what the
+// index does not name may then be what is missing.
+Status walk_snapshots(Repository& repository,
+                      const TreeWalk::Found& found,
+                      const std::stop_token& stop) {
   std::string fault;
-  TreeWalk walk(
-      repository,
-      [&used](const BlobIndex::Location& location) {
-        (location.blob.type == BlobType::kTree ? used.trees : used.data)[location.blob.id] =
-            location;
-      },
-      [&fault](const Id& tree, const std::string& detail) {
-        if (fault.empty()) fault = "tree " + tree.hex().substr(0, 8) + ": " + detail;
-      });
+  TreeWalk walk(repository, found, [&fault](const Id& tree, const std::string& detail) {
+    if (fault.empty()) fault = "tree " + tree.hex().substr(0, 8) + ": " + detail;
+  });
   TRY_ASSIGN(const std::vector<SnapshotInfo> snapshots, repository.snapshots());
   for (const SnapshotInfo& snapshot : snapshots) {
     TRY(walk.walk(snapshot.tree, stop));
@@ -65,6 +62,15 @@ Result<UsedBlobs> find_used(Repository& repository, const std::stop_token& stop)
       return Error(Code::kCorrupt, "not pruned, the repository is damaged: " + fault);
     }
   }
+  return {};
+}
+
+Result<UsedBlobs> find_used(Repository& repository, const std::stop_token& stop) {
+  UsedBlobs used;
+  const auto found = [&used](const BlobIndex::Location& location) {
+    (location.blob.type == BlobType::kTree ? used.trees : used.data)[location.blob.id] = location;
+  };
+  TRY(walk_snapshots(repository, found, stop));
   return used;
 }
 
@@ -164,6 +170,8 @@ Result<PruneStats> remove_unindexed(Repository& repository) {
   if (packs.empty()) return stats;
   TRY_ASSIGN(const std::unique_ptr<RepositoryLock> lock, repository.lock(LockMode::kExclusive));
   TRY_ASSIGN(packs, find_unindexed(repository));
+  // Where an index file was lost these packs are the data: only a whole repository is swept.
+  TRY(walk_snapshots(repository, [](const BlobIndex::Location&) {}, {}));
   std::vector<std::string> names;
   for (const StoredFile& pack : packs) names.push_back(pack.name);
   TRY(remove_packs(repository, names, stats));

@@ -21,7 +21,8 @@ struct PruneStats {
 // Packs that no index names: of a store that was interrupted, or that goes on now, in any process.
 Result<std::vector<StoredFile>> find_unindexed(Repository& repository);
 // Removes them, under an exclusive lock, which is taken only where there are any. kConflict where
-// somebody else works in the repository.
+// somebody else works in the repository; kCorrupt, and nothing is removed, where a snapshot needs
+// what the index does not name: an index file may be lost.
 Result<PruneStats> remove_unindexed(Repository& repository);
 
 // Under an exclusive lock. Packs without used blobs are removed, packs that are more than a fifth

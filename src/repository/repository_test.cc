@@ -342,6 +342,21 @@ TEST_F(Stored, AStoreThatIsGivenUpLeavesNoPack) {
   EXPECT_TRUE(find_unindexed(*repository_)->empty());
 }
 
+// The packs are the data then, and an index can be made from them again.
+TEST_F(Stored, PacksStayWhereTheIndexWasLost) {
+  write_file(path_ + "/source/file", "the only copy");
+  ASSERT_TRUE(snapshot_source().ok());
+  const std::size_t packs = repository_->backend().list(FileKind::kPack)->size();
+  ASSERT_GT(packs, 0U);
+  std::filesystem::remove_all(path_ + "/repo/index");
+  std::filesystem::create_directory(path_ + "/repo/index");
+  reopen();
+  const auto removed = remove_unindexed(*repository_);
+  ASSERT_FALSE(removed.ok());
+  EXPECT_EQ(removed.error().code(), Code::kCorrupt);
+  EXPECT_EQ(repository_->backend().list(FileKind::kPack)->size(), packs);
+}
+
 TEST_F(Stored, PacksWithoutAnIndexAreFoundAndRemovedAndNoOthers) {
   write_file(path_ + "/source/file", "kept");
   const auto kept = snapshot_source();

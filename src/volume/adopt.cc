@@ -179,7 +179,6 @@ catalog::SnapshotRow row_of(const catalog::Workload& workload,
   row.workload_name = workload.name;
   row.operation_id = operation;
   row.reason = catalog::SnapshotReason::kAdopted;
-  // Nobody can know whether the workload was still while the other program read: the least is said.
   row.consistency = kConsistencyUnknown;
   row.data_generation = workload.data_generation;
   row.created_ms = shown.created_ms;

@@ -92,7 +92,7 @@ Status Checker::check_repository() {
     for (const repository::StoredFile& pack : unindexed) bytes += pack.size_bytes;
     add("unindexed_packs", core_.repository.backend().location(),
         fmt::format("{} packs, {} bytes, of a store that was interrupted: cairnd removes them when "
-                    "it starts, and restic's prune does",
+                    "it starts, unless something else is damaged",
                     unindexed.size(), bytes));
   }
   TRY_ASSIGN(const std::vector<catalog::SnapshotRow> rows, core_.catalog.snapshots().list(""));

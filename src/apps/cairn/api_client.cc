@@ -92,7 +92,7 @@ std::string Problem::text() const {
     if (out.find(holder) == std::string::npos) out += "\n  held by: " + holder;
     out += holder == "recovering"
                ? "\n  it is free when the recovery ends, which may wait for Docker"
-               : "\n  --wait waits for it";
+               : "\n  try again when that has ended, or with --wait where the command has it";
   }
   if (const std::string probe = text_of(body, "probe");
       !probe.empty() && out.find(probe) == std::string::npos) {

@@ -108,10 +108,9 @@ Result<Call> definition_call(const std::string& file) {
   if (text.size() > kDefinitionBytesMax) {
     return Error(Code::kInvalid, file + " is larger than 1 MiB");
   }
-  const bool toml = file.size() > 5 && file.compare(file.size() - 5, 5, ".toml") == 0;
+  const bool toml = file.ends_with(".toml");
   const std::string_view content = trim(text);
-  const bool json_name = file.size() > 5 && file.compare(file.size() - 5, 5, ".json") == 0;
-  const bool looks_json = json_name || (!content.empty() && content.front() == '{');
+  const bool looks_json = file.ends_with(".json") || content.starts_with('{');
   return Call{.method = "POST",
               .target = "/api/workloads",
               .body = std::move(text),
