@@ -91,18 +91,17 @@ std::vector<RestoreWindow::Range> RestoreWindow::plan() {
 Status RestoreWindow::write_run(Worker& worker) {
   if (!worker.file) return {};
   const std::shared_ptr<RestoreFile> file = std::move(worker.file);
-  const ByteView run = ByteView(worker.plain).first(worker.bytes);
   {
-    // Held over the write: the kernel lets one writer into a file, and the others would spin.
     const std::scoped_lock lock(file->mutex);
     TRY(open_new(*file));
-    auto end = write_with_holes(file->fd, run, worker.offset);
-    if (end.ok() && !file->sized && *end != file->node.size) {
-      const Status cut = os::truncate(file->fd, file->node.size);
-      if (!cut.ok()) end = cut.error();
-    }
-    if (!end.ok()) return end.error().with_context(printable(file->node.name));
   }
+  const ByteView run = ByteView(worker.plain).first(worker.bytes);
+  auto end = write_with_holes(file->fd, run, worker.offset);
+  if (end.ok() && !file->sized && *end != file->node.size) {
+    const Status cut = os::truncate(file->fd, file->node.size);
+    if (!cut.ok()) end = cut.error();
+  }
+  if (!end.ok()) return end.error().with_context(printable(file->node.name));
   return file->pending.fetch_sub(worker.blobs) == worker.blobs ? finish(*file) : Status();
 }
 

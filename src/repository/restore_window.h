@@ -40,8 +40,8 @@ Status release(std::shared_ptr<RestoreDir> dir);
 // A regular file that is being written. It may outlive a window when it has many blobs.
 struct RestoreFile {
   std::shared_ptr<RestoreDir> dir;
-  Node node;                             // content is empty here
-  std::mutex mutex;                      // of who writes
+  Node node;  // content is empty here
+  std::mutex mutex;
   os::Fd fd;                             // opened at the first write; guarded by mutex
   std::atomic<std::size_t> pending = 0;  // blobs
   bool sized = false;                    // its length is set before its blobs are written
