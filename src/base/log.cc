@@ -43,25 +43,37 @@ std::string json_escape(std::string_view text) {
   return out;
 }
 
-}  // namespace
-
-void setup(Format format, Level level) {
+std::shared_ptr<spdlog::logger> make_logger(Format format, Level level) {
   auto logger =
       std::make_shared<spdlog::logger>("cairn", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  json_lines = format == Format::kJson;
-  logger->set_pattern(json_lines ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%v"})"
-                                 : "%Y-%m-%dT%H:%M:%S.%eZ %-7l %v",
+  logger->set_pattern(format == Format::kJson
+                          ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","message":"%v"})"
+                          : "%Y-%m-%dT%H:%M:%S.%eZ %-7l %v",
                       spdlog::pattern_time_type::utc);
   logger->set_level(to_spdlog(level));
   logger->flush_on(spdlog::level::debug);
-  spdlog::set_default_logger(std::move(logger));
+  return logger;
+}
+
+// Not spdlog's default one: that is made within the library by whichever thread logs first, where
+// ThreadSanitizer does not see what keeps it from the others. Replaced by setup() only.
+std::shared_ptr<spdlog::logger>& logger() {
+  static std::shared_ptr<spdlog::logger> made = make_logger(Format::kText, Level::kInfo);
+  return made;
+}
+
+}  // namespace
+
+void setup(Format format, Level level) {
+  json_lines = format == Format::kJson;
+  logger() = make_logger(format, level);
 }
 
 void write(Level level, std::string_view message) {
   if (json_lines) {
-    spdlog::default_logger_raw()->log(to_spdlog(level), json_escape(message));
+    logger()->log(to_spdlog(level), json_escape(message));
   } else {
-    spdlog::default_logger_raw()->log(to_spdlog(level), message);
+    logger()->log(to_spdlog(level), message);
   }
 }
 
