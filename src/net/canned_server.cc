@@ -1,5 +1,7 @@
 #include "net/canned_server.h"
 
+#include <sys/socket.h>
+
 #include <array>
 #include <filesystem>
 
@@ -49,6 +51,7 @@ void CannedServer::serve(const std::stop_token& stop) {
       requests_.push_back(std::move(request));
       came_.notify_all();
     }
+    if (read_ == Read::kRefused) CHECK(::shutdown(connection->get(), SHUT_RD) == 0);
     bool silent = reply.ends_with(kSilence);
     std::string_view words = reply;
     if (silent) words.remove_suffix(kSilence.size());

@@ -19,7 +19,7 @@ class CannedServer {
   // At the end of a reply: the connection stays open and says nothing more until the client goes
   // away.
   static constexpr std::string_view kSilence = "(silence)";
-  enum class Read { kRequest, kNothing };
+  enum class Read { kRequest, kNothing, kRefused };  // kRefused: sending fails, too
 
   explicit CannedServer(std::vector<std::string> replies, Read read = Read::kRequest);
   ~CannedServer();

@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t kReadBytes = 64 * 1024;
 constexpr int kInterimRepliesMax = 8;
+// What a server answered before it stopped reading is on its way already.
+constexpr int kReplyAfterFailedSendMs = 1000;
 
 std::int64_t deadline_after(int ms) {
   return ms < 0 ? os::kNoDeadline : monotonic_ms() + ms;
@@ -46,6 +48,7 @@ class Exchange {
     bool ours = false;  // the source failed, not the connection
     if (sent.ok() && request.source) sent = send_source(*request.source, ours);
     if (!sent.ok() && (ours || sent.error().code() == Code::kCancelled)) return sent.error();
+    if (!sent.ok()) total_ = earlier(total_, deadline_after(kReplyAfterFailedSendMs));
     Result<Response> response = read_head();
     if (!response.ok() && !sent.ok()) return sent.error();
     return response;

@@ -159,6 +159,18 @@ TEST(UnixHttp, AnAnswerCountsForMoreThanABrokenPipe) {
   EXPECT_EQ(reply->status, 413);
 }
 
+TEST(UnixHttp, AServerThatNeitherReadsNorAnswersIsNotWaitedFor) {
+  CannedServer server({std::string(CannedServer::kSilence)}, CannedServer::Read::kRefused);
+  CallOptions options;
+  options.total_ms = kNoTimeout;
+  auto reply =
+      UnixHttp(server.path())
+          .call({.method = "POST", .target = "/", .headers = {}, .body = std::string(8 << 20, 'x')},
+                options);
+  ASSERT_FALSE(reply.ok());
+  EXPECT_NE(reply.error().message().find("send"), std::string::npos) << reply.error().message();
+}
+
 TEST(UnixHttp, HandsAnUpgradedConnectionOver) {
   CannedServer server(
       {"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly"});

@@ -130,10 +130,11 @@ Result<FileSystemPlace> place_of(const std::vector<MountEntry>& mounts, const st
   if (best == nullptr) return Error(Code::kNotFound, "no mount contains " + printable(path));
   std::string rest = best->mount_point == "/" ? path : path.substr(best->mount_point.size());
   if (rest == "/") rest.clear();
+  std::string inside = (best->root == "/" ? "" : best->root) + rest;
   return FileSystemPlace{.mount_id = best->mount_id,
                          .device_major = best->device_major,
                          .device_minor = best->device_minor,
-                         .path = (best->root == "/" ? "" : best->root) + rest};
+                         .path = inside.empty() ? "/" : std::move(inside)};
 }
 
 }  // namespace cairn::os

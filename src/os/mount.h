@@ -42,7 +42,7 @@ struct FileSystemPlace {
   std::uint64_t mount_id = 0;
   std::uint32_t device_major = 0;
   std::uint32_t device_minor = 0;
-  std::string path;  // within the file system
+  std::string path;  // within the file system; its root is "/"
 };
 Result<FileSystemPlace> place_of(const std::vector<MountEntry>& mounts, const std::string& path);
 

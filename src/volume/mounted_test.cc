@@ -74,6 +74,20 @@ TEST(Sightings, MountsOnAndBeneathTheRootAreNamed) {
             std::vector{MountUse::kBeneath});
 }
 
+// As a service with private mounts has it: all of the host's, copied.
+TEST(Sightings, TheHostsOwnViewOfAMountedRootDoesNotCount) {
+  const std::vector<MountEntry> host{mount("/", "/"), mount("/", "/srv/data", false, 5)};
+  EXPECT_EQ(uses(host, host), std::vector{MountUse::kRootIsMount});
+  EXPECT_EQ(uses(host, {mount("/", "/", false, 5)}),
+            (std::vector{MountUse::kRootIsMount, MountUse::kVolume}));
+  EXPECT_EQ(uses(host, {mount("/", "/data", false, 5)}),
+            (std::vector{MountUse::kRootIsMount, MountUse::kVolume}));
+  const std::vector<MountEntry> bound{mount("/", "/"), mount("/old", "/srv/data", false, 5)};
+  EXPECT_EQ(uses(bound, bound), std::vector{MountUse::kRootIsMount});
+  EXPECT_EQ(uses(bound, {mount("/", "/old", false, 5)}),
+            (std::vector{MountUse::kRootIsMount, MountUse::kParentWrites}));
+}
+
 TEST(Sightings, ABindMountOnTheHostCounts) {
   EXPECT_EQ(uses({mount("/", "/"), mount("/srv/data", "/export")}, {}),
             std::vector{MountUse::kVolume});

@@ -581,7 +581,8 @@ class RedeployOverlap(Redeploy):
 
 
 class RedeployFailing(Redeploy):
-    config = {"command": ["sh", "-c", "exit 3"]}
+    # Never healthy: a machine under load may probe it in the moment before it exits.
+    config = {"command": ["sh", "-c", "exit 3"], "healthcheck": "exec:test -e /data/absent"}
 
     def before(self):
         super().before()

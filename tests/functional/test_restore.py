@@ -14,6 +14,7 @@ from lib.dockerapi import wait_for
 from lib.engines import make_small_image
 from lib.jobs import deploy, fill, place, reasons, restore, running, set_base, settle, snapshot, workload
 from lib.loopfs import LoopFs, subvolume_create
+from lib.process import dying_with_us
 from lib.trees import diff_trees, read_tree
 
 
@@ -366,9 +367,22 @@ def test_a_volume_on_a_btrfs_subvolume(fake):
 
 
 @contextlib.contextmanager
+def service_with_private_mounts():
+    """A process with a copy of the host's mounts, as any systemd service with PrivateTmp= has one."""
+    with subprocess.Popen(dying_with_us(["unshare", "--mount", "--propagation", "slave", "sleep", "600"])) as service:
+        try:
+            host = os.stat("/proc/self/ns/mnt").st_ino
+            wait_for(lambda: os.stat(f"/proc/{service.pid}/ns/mnt").st_ino != host, 10, "the service's own mounts")
+            yield
+        finally:
+            service.kill()
+
+
+@contextlib.contextmanager
 def mounted_volume(engine, kind):
-    """A workload whose volume is the root of a file system of its own; the daemon, and that root."""
-    with LoopFs(kind, 300 << 20) as disk, Cairnd(engine) as cairn:
+    """A workload whose volume is the root of a file system of its own, which a service of the machine sees, too;
+    the daemon, and that root."""
+    with LoopFs(kind, 300 << 20) as disk, service_with_private_mounts(), Cairnd(engine) as cairn:
         cairn.ok("system", "settings", "set", "allowed_volume_paths", str(disk.path))
         deploy(cairn, workload(volumes=[{"source": str(disk.path), "target": "/data", "scope": "absolute"}]))
         yield cairn, disk.path
