@@ -140,6 +140,7 @@ json encode(const volume::CaptureForecast& forecast) {
     bytes += volume.bytes_to_read;
   }
   return {{"status", "planned"},
+          {"consistency", volume::consistency_name(forecast.consistency)},
           {"volumes", std::move(volumes)},
           {"skipped", encode_items(forecast.skipped)},
           {"entries", entries},

@@ -22,6 +22,13 @@ Result<catalog::UndoRow> get_undo(Services& services, const Request& request) {
   return *std::move(row);
 }
 
+Result<Response> try_show_undo(Services& services, const Request& request) {
+  TRY_ASSIGN(const catalog::UndoRow row, get_undo(services, request));
+  json encoded = encode(row);
+  TRY_ASSIGN(encoded["volumes"], volume::Service::targets_of(row));
+  return json_response(encoded);
+}
+
 // ?workload= takes an id or a name; a removed workload is known by what it left.
 Result<Response> try_list_undos(Services& services, const Request& request) {
   std::string wanted;
@@ -78,9 +85,7 @@ Response list_undos(Services& services, Request& request) {
 }
 
 Response show_undo(Services& services, Request& request) {
-  auto row = get_undo(services, request);
-  if (!row.ok()) return problem(row.error(), request.id);
-  return json_response(encode(*row));
+  return respond(request, try_show_undo(services, request));
 }
 
 Response apply_undo(Services& services, Request& request) {

@@ -190,7 +190,7 @@ constexpr std::string_view kSchemas = R"json({
   "id": {"$ref": "#/components/schemas/Text"}, "workload_id": {"$ref": "#/components/schemas/Text"},
   "workload": {"$ref": "#/components/schemas/Text"}, "operation": {"$ref": "#/components/schemas/Text"},
   "snapshot": {"type": ["string", "null"]}, "pre_restore_snapshot": {"type": ["string", "null"]},
-  "data_generation": {"type": "integer"},
+  "data_generation": {"type": "integer"}, "volumes": {"$ref": "#/components/schemas/Texts"},
   "state": {"enum": ["available", "applying", "undone", "discarded", "expired"]},
   "expires_at": {"$ref": "#/components/schemas/Time"}, "created_at": {"$ref": "#/components/schemas/Time"}}},
 "UndoList": {"type": "object", "required": ["undos"], "properties": {

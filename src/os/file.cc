@@ -176,8 +176,9 @@ Status truncate(const Fd& fd, std::uint64_t size_bytes) {
   return {};
 }
 
-void begin_writeback(const Fd& fd) {
-  (void)::sync_file_range(fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+void begin_writeback(const Fd& fd, std::uint64_t offset, std::uint64_t size_bytes) {
+  (void)::sync_file_range(fd.get(), static_cast<off64_t>(offset), static_cast<off64_t>(size_bytes),
+                          SYNC_FILE_RANGE_WRITE);
 }
 
 Result<std::optional<DataRange>> next_data(const Fd& fd, std::uint64_t offset) {

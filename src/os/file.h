@@ -49,9 +49,9 @@ Status sync_all(const Fd& fd);
 // syncfs(2): the whole file system that holds fd.
 Status sync_file_system(const Fd& fd);
 Status truncate(const Fd& fd, std::uint64_t size_bytes);
-// Asks the kernel to begin writing the file's dirty pages (sync_file_range(2)); a later sync then
-// waits less. Promises nothing and reports nothing.
-void begin_writeback(const Fd& fd);
+// Asks the kernel to begin writing the dirty pages of size_bytes from offset, of 0 bytes: to the
+// end (sync_file_range(2)); a later sync then waits less. Promises nothing and reports nothing.
+void begin_writeback(const Fd& fd, std::uint64_t offset = 0, std::uint64_t size_bytes = 0);
 // The next range that holds data at or after offset (lseek(2) SEEK_DATA); nothing where only a hole
 // is left. File systems that do not know holes tell one range to the end.
 struct DataRange {

@@ -28,7 +28,8 @@ inline constexpr std::size_t kWindowDirs = 256;
 inline constexpr std::size_t kRangeBytesMax = std::size_t{4} << 20U;  // of one read from a pack
 inline constexpr std::size_t kRangeGapBytesMax = 64 * 1024;           // read over, not around
 inline constexpr std::size_t kRunBytesMax = std::size_t{1} << 20U;    // of one write to a file
-inline constexpr std::size_t kHoleBytesMin = 64 * 1024;               // zero runs that become holes
+inline constexpr std::size_t kWritebackBytesMin = 512 * 1024;  // runs that go to disk at once
+inline constexpr std::size_t kHoleBytesMin = 64 * 1024;        // zero runs that become holes
 
 inline constexpr std::size_t kWarningsMax = 100;  // sentences a volume
 

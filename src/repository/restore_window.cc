@@ -91,17 +91,21 @@ std::vector<RestoreWindow::Range> RestoreWindow::plan() {
 Status RestoreWindow::write_run(Worker& worker) {
   if (!worker.file) return {};
   const std::shared_ptr<RestoreFile> file = std::move(worker.file);
-  {
-    const std::scoped_lock lock(file->mutex);
-    TRY(open_new(*file));
-  }
   const ByteView run = ByteView(worker.plain).first(worker.bytes);
+  // The kernel lets one writer at a time into a file; a second one would wait spinning.
+  std::unique_lock lock(file->mutex);
+  TRY(open_new(*file));
   auto end = write_with_holes(file->fd, run, worker.offset);
+  lock.unlock();
   if (end.ok() && !file->sized && *end != file->node.size) {
     const Status cut = os::truncate(file->fd, file->node.size);
     if (!cut.ok()) end = cut.error();
   }
   if (!end.ok()) return end.error().with_context(printable(file->node.name));
+  // The disk works while more is opened: whoever restores syncs in the end.
+  if (run.size() >= kWritebackBytesMin) {
+    os::begin_writeback(file->fd, worker.offset, run.size());
+  }
   return file->pending.fetch_sub(worker.blobs) == worker.blobs ? finish(*file) : Status();
 }
 

@@ -1,5 +1,7 @@
 #include "volume/capture.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -58,8 +60,10 @@ void describe(const repository::ArchiveResult& result, catalog::SnapshotRow& row
       volume.changed_files = stats.changed_files;
       volume.changed_bytes = stats.changed_bytes;
       if (stats.sockets_skipped != 0) {
-        row.warnings.push_back(volume.target + ": " + std::to_string(stats.sockets_skipped) +
-                               " sockets were skipped");
+        row.warnings.push_back(fmt::format(
+            "{}: {} skipped", volume.target,
+            stats.sockets_skipped == 1 ? "1 socket was"
+                                       : fmt::format("{} sockets were", stats.sockets_skipped)));
       }
       for (const std::string& mount : stats.mounts_skipped) {
         row.skipped.push_back({volume.target + "/" + mount, volume.scope, "mount_beneath",
@@ -345,6 +349,7 @@ Result<CaptureForecast> forecast(Core& core,
   TRY_ASSIGN(const os::Dir dir, open_facts_dir(core));
   const auto known = load_facts(core, dir, workload.id, plan.roots);
   CaptureForecast out;
+  out.consistency = options.consistency;
   out.skipped = plan.skipped;
   TRY_ASSIGN(out.max_hold_ms, max_hold_ms_of(core, options));
   repository::PassResult all;

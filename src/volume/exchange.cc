@@ -96,6 +96,10 @@ Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json) {
   return out;
 }
 
+Result<std::vector<TreePair>> pairs_of(const catalog::UndoRow& undo) {
+  return parse_tree_pairs(nlohmann::json::parse(undo.volumes_json, nullptr, false));
+}
+
 Result<StagingHome> staging_home(const RootPlace& place) {
   TRY_ASSIGN(const os::Stat parent, place.parent.stat());
   TRY_ASSIGN(const std::optional<os::Stat> root, place.parent.find(place.name));

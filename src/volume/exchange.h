@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "catalog/undos.h"
 #include "volume/moved_tree.h"
 #include "volume/resolve.h"
 
@@ -49,6 +50,8 @@ struct TreePair {
 
 nlohmann::json to_json(const std::vector<TreePair>& pairs);
 Result<std::vector<TreePair>> parse_tree_pairs(const nlohmann::json& json);
+// The trees that an undo would exchange; kCorrupt where its row is damaged.
+Result<std::vector<TreePair>> pairs_of(const catalog::UndoRow& undo);
 
 // Directories of one pair, held open.
 struct OpenPair {

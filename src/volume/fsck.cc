@@ -136,8 +136,7 @@ Status Checker::check_undos() {
     if (!live) continue;
     live_undos_.insert(undo.id);
     const bool held = !core_.locks.holder("workload:" + undo.workload_id).empty();
-    const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
-    const auto pairs = parse_tree_pairs(json);
+    const auto pairs = pairs_of(undo);
     if (!pairs.ok()) {
       add("undo_damaged", undo.id, pairs.error().message());
       continue;

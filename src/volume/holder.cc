@@ -1,6 +1,5 @@
 #include "volume/holder.h"
 
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/log.h"
@@ -116,8 +115,7 @@ Status remove_holder(Core& core, const std::string& undo_id) {
 Status settle_holder(Core& core, const catalog::UndoRow& undo) {
   if (undo.state == catalog::UndoState::kUndone) return remove_holder(core, undo.id);
   if (undo.state != catalog::UndoState::kAvailable) return {};
-  const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
-  TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
+  TRY_ASSIGN(const std::vector<TreePair> pairs, pairs_of(undo));
   return make_holder(core, undo.workload_id, undo.id, pairs);
 }
 

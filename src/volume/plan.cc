@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/ids.h"
@@ -397,8 +396,7 @@ Result<FullPlan> make_undo_plan(Core& core,
                                 const RestoreOptions& options) {
   Planner planner(core, workload, options);
   TRY(planner.gather());
-  const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
-  TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
+  TRY_ASSIGN(const std::vector<TreePair> pairs, pairs_of(undo));
   std::set<std::string> exchanged;
   for (const TreePair& kept : pairs) {
     exchanged.insert(kept.volume.target);

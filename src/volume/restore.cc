@@ -1,7 +1,7 @@
 #include "volume/restore.h"
 
+#include <algorithm>
 #include <mutex>
-#include <nlohmann/json.hpp>
 
 #include "base/ids.h"
 #include "base/log.h"
@@ -356,8 +356,7 @@ Result<std::string> start_storing(Core& core,
 }
 
 Status remove_undo_trees(Core& core, const catalog::UndoRow& undo) {
-  const auto json = nlohmann::json::parse(undo.volumes_json, nullptr, false);
-  TRY_ASSIGN(const std::vector<TreePair> pairs, parse_tree_pairs(json));
+  TRY_ASSIGN(const std::vector<TreePair> pairs, pairs_of(undo));
   for (const TreePair& pair : pairs) TRY(remove_staged(pair, pair.staged_after()));
   return remove_holder(core, undo.id);
 }

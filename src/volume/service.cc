@@ -1,5 +1,7 @@
 #include "volume/service.h"
 
+#include <fmt/format.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -19,6 +21,15 @@
 #include "volume/restore.h"
 
 namespace cairn::volume {
+
+namespace {
+
+// What brings the data of an undo back once it is stored as a snapshot.
+std::string restore_command(const catalog::UndoRow& undo) {
+  return fmt::format("cairn snapshot restore {} {}", undo.workload_name, undo.pre_restore_snapshot);
+}
+
+}  // namespace
 
 std::string_view consistency_name(Consistency consistency) {
   switch (consistency) {
@@ -194,17 +205,15 @@ Result<RestoreResult> Service::undo(const catalog::UndoRow& undo,
   Outcome outcome{Error(Code::kConflict, "")};
   if (!now || now->state != catalog::UndoState::kAvailable) {
     outcome.result =
-        Error(Code::kConflict, "undo " + undo.id + " is not available any more" +
-                                   (undo.pre_restore_snapshot.empty()
-                                        ? ""
-                                        : ": restore snapshot " + undo.pre_restore_snapshot));
+        Error(Code::kConflict,
+              "undo " + undo.id + " is not available any more" +
+                  (undo.pre_restore_snapshot.empty() ? "" : ": " + restore_command(undo)));
   } else if (now->made_generation != workload.data_generation) {
     outcome.result =
-        Error(Code::kConflict, "the workload's data was exchanged since undo " + undo.id +
-                                   " was made: undo the newest one first" +
-                                   (now->pre_restore_snapshot.empty()
-                                        ? ""
-                                        : ", or restore snapshot " + now->pre_restore_snapshot));
+        Error(Code::kConflict,
+              "the workload's data was exchanged since undo " + undo.id +
+                  " was made: undo the newest one first" +
+                  (now->pre_restore_snapshot.empty() ? "" : ", or " + restore_command(*now)));
   } else {
     outcome = run_undo(core, workload, *now, options, context);
   }
@@ -214,6 +223,13 @@ Result<RestoreResult> Service::undo(const catalog::UndoRow& undo,
     resume_storing(core, undo.operation_id);
   }
   return std::move(outcome.result);
+}
+
+Result<std::vector<std::string>> Service::targets_of(const catalog::UndoRow& undo) {
+  TRY_ASSIGN(const std::vector<TreePair> pairs, pairs_of(undo));
+  std::vector<std::string> targets;
+  for (const TreePair& pair : pairs) targets.push_back(pair.volume.target);
+  return targets;
 }
 
 Status Service::discard_undo(const catalog::UndoRow& undo) {

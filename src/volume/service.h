@@ -63,6 +63,7 @@ struct ForecastVolume {
   std::uint64_t bytes_to_read = 0;
 };
 struct CaptureForecast {
+  Consistency consistency = Consistency::kPaused;
   std::vector<ForecastVolume> volumes;
   std::vector<catalog::SkippedVolume> skipped;
   std::int64_t expected_hold_ms = 0;  // beside what changes until then
@@ -229,6 +230,8 @@ class Service {
   Result<RestoreResult> undo(const catalog::UndoRow& undo,
                              const RestoreOptions& options,
                              catalog::OperationContext& context);
+  // The targets of the volumes that an undo would put back; kCorrupt where its row is damaged.
+  static Result<std::vector<std::string>> targets_of(const catalog::UndoRow& undo);
   // Removes the old trees of an undo for good.
   Status discard_undo(const catalog::UndoRow& undo);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
+#include "base/strings.h"
 #include "os/fault.h"
 #include "workload/containers.h"
 #include "workload/deploy_plan.h"
@@ -102,6 +103,13 @@ Status Deployment::prepare(const std::string& id_or_name) {
   }
   TRY_ASSIGN(release_, plan_release(plan_, fetched_));
   release_.operation_id = context_.id();
+  TRY_ASSIGN(const ReleaseConfig planned, release_config_from_json(release_.config_json));
+  for (const std::string& target : options_.allow_anonymous) {
+    if (std::ranges::find(planned.allow_anonymous, target) != planned.allow_anonymous.end())
+      continue;
+    warn(fmt::format("--allow-anonymous {}: there is no VOLUME of the image that the config lacks",
+                     printable(target)));
+  }
   return observe_old();
 }
 

@@ -76,7 +76,7 @@ def test_what_was_replaced_is_stored_and_can_be_restored(cairn):
     result = restore(cairn, ident)
     settle(cairn, result)
     undo = cairn.ok("restore", "show", result["undo"])
-    assert undo["pre_restore_snapshot"] and undo["expires_at"]
+    assert undo["pre_restore_snapshot"] and undo["expires_at"] and undo["volumes"] == ["/data"]
     settle(cairn, restore(cairn, undo["pre_restore_snapshot"]))
     assert diff_trees(second, data) == []
 

@@ -254,8 +254,9 @@ def test_undeclared_volumes_of_an_image_are_refused_with_the_line_to_add(cairn, 
     line = '{"target":"/var/lib/anon","scope":"project","source":"anon"}'
     assert line in problem["reasons"][0]["detail"] and "--allow-anonymous /var/lib/anon" in problem["detail"]
     assert running(cairn) == []
-    answer = cairn.ok("workload", "deploy", "web", "--allow-anonymous", "/var/lib/anon")
+    answer = cairn.ok("workload", "deploy", "web", "--allow-anonymous", "/var/lib/anon", "--allow-anonymous", "/data")
     assert answer["status"] == "deployed"
+    assert len(answer["warnings"]) == 1 and "--allow-anonymous /data" in answer["warnings"][0]
     # The release remembers it.
     assert cairn.ok("workload", "deploy", "web")["status"] == "unchanged"
     assert cairn.ok("workload", "deploy", "web", "--force")["status"] == "deployed"

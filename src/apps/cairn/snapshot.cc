@@ -85,6 +85,7 @@ std::string render_forecast(const json& forecast) {
   for (const json& volume : forecast.value("skipped", json::array())) {
     out += "skipped: " + cell(volume, "target") + "  " + cell(volume, "reason") + "\n";
   }
+  if (cell(forecast, "consistency") == "live") return out + "the workload would not be held\n";
   return out + "the workload would be held for at least " +
          human_ms(forecast.value("expected_hold_ms", std::int64_t{0})) + " (at most " +
          human_ms(forecast.value("max_hold_ms", std::int64_t{0})) + ")\n";
@@ -266,9 +267,14 @@ std::string render_undos(const json& result) {
 }
 
 std::string render_undo(const json& undo) {
+  std::vector<std::string> targets;
+  for (const json& target : undo.value("volumes", json::array())) {
+    if (target.is_string()) targets.push_back(safe(target.get<std::string>()));
+  }
   return facts({{"undo", cell(undo, "id")},
                 {"workload", cell(undo, "workload")},
                 {"state", cell(undo, "state")},
+                {"volumes", fmt::format("{}", fmt::join(targets, ", "))},
                 {"restored snapshot", cell(undo, "snapshot")},
                 {"stored as", cell(undo, "pre_restore_snapshot")},
                 {"data generation", cell(undo, "data_generation")},
