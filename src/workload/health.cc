@@ -12,6 +12,9 @@
 namespace cairn::workload {
 namespace {
 
+// Shorter than the 100 ms that the engine waits at least before it starts a container again.
+constexpr int kExitPollMs = 20;
+
 // So many restarts while its health is awaited: it will not get better by waiting.
 constexpr int kRestartsMax = 5;
 constexpr std::size_t kExecPrefixBytes = 5;  // "exec:"
@@ -174,6 +177,7 @@ Status await_healthy(docker::Engine& engine,
   const std::int64_t begin_ms = monotonic_ms();
   std::int64_t runs_since_ms = begin_ms;
   std::optional<int> restarts_before;
+  std::optional<std::int64_t> restarted_ms;  // when that was seen
   TRY_ASSIGN(const os::Patience patience, os::Patience::until(os::kNoDeadline, stop));
   while (true) {
     TRY_ASSIGN(const docker::Container container, docker::get_container(engine, container_id));
@@ -190,8 +194,16 @@ Status await_healthy(docker::Engine& engine,
     const bool gave_up = container.state == docker::State::kExited ||
                          container.state == docker::State::kDead || restarts >= kRestartsMax;
     const bool unsettled = rule.kind == HealthKind::kDefault && (restarts > 0 || !runs(container));
-    // The engine forgets the code with the restart.
-    if (unsettled && runs(container)) look.probe = "the container exited and was restarted";
+    // The engine forgets the code with the restart. What exits once mostly does so again soon.
+    if (unsettled && runs(container)) {
+      if (!restarted_ms.has_value()) restarted_ms = monotonic_ms();
+      const std::int64_t waited_ms = monotonic_ms() - *restarted_ms;
+      if (waited_ms < pace.settle_ms && monotonic_ms() - begin_ms < timeout_ms) {
+        TRY(patience.nap(kExitPollMs));
+        continue;
+      }
+      look.probe = "the container exited and was restarted";
+    }
     if (unsettled || (gave_up && !runs(container))) {
       return unhealthy(engine, container_id, look.probe, "since it does not keep running");
     }

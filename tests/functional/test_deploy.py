@@ -256,10 +256,10 @@ def test_health_of_the_image_is_the_default_where_it_has_one(cairn, fake):
 def test_without_a_check_it_must_run_three_seconds(cairn):
     answer = deploy(cairn, workload(healthcheck=""))
     assert answer["total_ms"] >= 3000
-    # It starts well and ends after a second: that is no deploy. Its code is gone where the engine has started it again.
+    # It starts well and ends after a second: that is no deploy.
     cairn.apply(workload(healthcheck="", command=["app", "crash", "0", "1"]))
     problem = cairn.fails("workload", "deploy", "web")
-    assert problem["status"] == 422 and "the container exited" in problem["probe"]
+    assert problem["status"] == 422 and "exited with code 0" in problem["probe"]
 
 
 # -- who serves meanwhile --------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_a_failed_deploy_leaves_the_old_container_serving(cairn, fake, handover)
     cairn.apply(workload(image="crash", handover=handover, healthcheck=""))
     problem = cairn.fails("workload", "deploy", "web")
     assert problem["status"] == 422 and problem["code"] == "unhealthy"
-    assert "the container exited" in problem["probe"] and "crashing" in problem["log_tail"]
+    assert "exited with code 3" in problem["probe"] and "crashing" in problem["log_tail"]
     assert problem["operation"].startswith("op_")
     after = container_of(cairn)
     assert after["Id"] == before["Id"] and after["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
