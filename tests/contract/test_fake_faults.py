@@ -1,6 +1,9 @@
 """The fake engine's own abilities: faults on demand, and surviving a kill at any moment."""
 
+import contextlib
 import json
+import os
+import signal
 import threading
 import time
 
@@ -143,6 +146,30 @@ def test_a_kill_at_any_moment_leaves_nothing_running_that_it_does_not_know(engin
         engine.start()
         assert not [c for c in engine.client.containers() if c["State"] == "running"]
         wait_for(lambda: not engine.container_pids(), 5, "end of all containers")
+
+
+def test_a_start_that_was_under_way_at_a_kill_is_found_by_the_next_engine(engine):
+    """The spawner is held still over the kill, so that it makes the container for an engine that is gone."""
+    ident = engine.client.create("small:1", None, "late")
+    spawner = int((engine.data_root / "spawner.pid").read_text())
+    os.kill(spawner, signal.SIGSTOP)
+
+    def start():
+        with contextlib.suppress(OSError):
+            engine.client.post(f"/containers/{ident}/start")
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    time.sleep(0.3)
+    engine.kill()
+    starting.join()
+    waking = threading.Timer(1.0, os.kill, (spawner, signal.SIGCONT))
+    waking.start()
+    engine.start()
+    waking.join()
+    wait_for(lambda: not os.path.exists(f"/proc/{spawner}"), 5, "end of the first spawner, with its last container")
+    assert [c["State"] for c in engine.client.containers()] == ["exited"]
+    assert not engine.container_pids()
 
 
 def test_a_reset_leaves_only_images(engine):

@@ -1,6 +1,7 @@
 """The engine's side of spawner.py: starts it, sends requests, hands out its events. Thread-safe."""
 
 import array
+import fcntl
 import itertools
 import json
 import os
@@ -17,17 +18,27 @@ class SpawnError(Exception):
         self.kind, self.message = kind, message
 
 
+def await_last_spawner(root):
+    """The lock that a spawner holds while it may still start something: an engine that was killed may
+    have asked for a container that its spawner has yet to make, and that the next engine must find."""
+    lock = os.open(os.path.join(root, "spawner.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 class SpawnClient:
     def __init__(self, root, on_exit, owner=0):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawner.py")
+        lock = await_last_spawner(root)
         self.process = subprocess.Popen(
-            [sys.executable, "-IS", script, root, str(theirs.fileno()), str(owner)],
-            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
+            [sys.executable, "-IS", script, root, str(theirs.fileno()), str(lock), str(owner)],
+            pass_fds=[theirs.fileno(), lock], stdin=subprocess.DEVNULL, start_new_session=True,
         )
         theirs.close()
+        os.close(lock)
         with open(os.path.join(root, "spawner.pid"), "w") as file:
             file.write(str(self.process.pid))
         self.channel = ours

@@ -5,13 +5,15 @@ into json-file logs, and reports exits. It is separate because a threaded proces
 fork, and because containers must go on when the engine is killed. It ends when the engine
 is gone and its last container has ended, or kills all of them when the OWNER process ends.
 
-Usage: spawner.py ROOT FD OWNER    (FD: a SOCK_SEQPACKET socket; requests and events are JSON)
+Usage: spawner.py ROOT FD LOCK OWNER    (FD: a SOCK_SEQPACKET socket; requests and events are JSON.
+LOCK: a locked file, unlocked once no request can come any more: spawn_client.py)
 """
 
 import array
 import ctypes
 import datetime
 import errno
+import fcntl
 import json
 import os
 import select
@@ -184,8 +186,9 @@ def _await_exec(read_end):
 
 
 class Spawner:
-    def __init__(self, channel, owner):
+    def __init__(self, channel, lock, owner):
         self.channel = channel
+        self.lock = lock
         self.connected = True
         self.poll = select.epoll()
         self.children = {}  # pidfd -> (pid, key, directory or None, [log descriptors])
@@ -207,6 +210,7 @@ class Spawner:
         if self.connected:
             self.connected = False
             self.poll.unregister(self.channel.fileno())
+            fcntl.flock(self.lock, fcntl.LOCK_UN)
 
     def run(self):
         while self.connected or self.children:
@@ -388,9 +392,11 @@ class Spawner:
 
 def main():
     channel = socket.socket(fileno=int(sys.argv[2]))
-    os.set_inheritable(channel.fileno(), False)
+    lock, owner = int(sys.argv[3]), int(sys.argv[4])
+    for fd in (channel.fileno(), lock):
+        os.set_inheritable(fd, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Spawner(channel, int(sys.argv[3])).run()
+    Spawner(channel, lock, owner).run()
 
 
 if __name__ == "__main__":

@@ -231,6 +231,9 @@ class FakeDocker(_Engine):
                 continue
         return [pid for pid in found if os.path.exists(f"/proc/{pid}")]
 
+    def _own_cgroup(self) -> Path:
+        return Path((self.data_root / "cgroup").read_text())
+
     def _spawners(self) -> list[int]:
         return [pid for pid in process.pids_naming(self.data_root) if pid != self.pid]
 
@@ -241,20 +244,21 @@ class FakeDocker(_Engine):
             self._end_containers()
 
     def _end_containers(self) -> None:
-        # The spawner first, as the real engine's shims: it would otherwise record the exits.
+        # The spawner first, as the real engine's shims: it would otherwise record the exits, or make
+        # one more. Then by cgroup: what a spawner died over has no pid file yet.
         spawners = self._spawners()
-        inits = self.container_pids()
         process.signal_pids(spawners)
+        process.wait_gone(spawners)
+        inits = [int(pid) for file in self._own_cgroup().glob("*/cgroup.procs") for pid in file.read_text().split()]
         process.signal_pids(inits)
-        process.wait_gone(spawners + inits)
+        process.wait_gone(inits)
 
     def _end_processes(self) -> None:
         if self.daemon is not None:
             self.daemon.kill()
             self._end_containers()
-        record = self.data_root / "cgroup"
-        if record.exists():
-            _remove_cgroups(Path(record.read_text()))
+        if (self.data_root / "cgroup").exists():
+            _remove_cgroups(self._own_cgroup())
 
     # -- what only the fake offers: faults, calls, images that need no push ---------
 
