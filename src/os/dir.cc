@@ -171,15 +171,14 @@ Result<Handle> Dir::handle(const std::string& name) const {
   return handle_of(fd);
 }
 
-Result<std::vector<Entry>> Dir::list() const {
-  // A descriptor of its own: the read position of a shared one would be shared too.
-  const int own = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (own < 0) return os_error("open a directory to list it", errno);
-  const Fd listed(own);
+namespace {
+
+// From the descriptor's read position on.
+Result<std::vector<Entry>> read_entries(const Fd& fd) {
   std::vector<Entry> entries;
   alignas(dirent64) std::array<char, kListBytes> buffer;
   while (true) {
-    const ssize_t got = ::getdents64(own, buffer.data(), buffer.size());
+    const ssize_t got = ::getdents64(fd.get(), buffer.data(), buffer.size());
     // ENOENT: it was removed meanwhile, and so has no entries.
     if (got < 0 && errno != ENOENT) return os_error("list a directory", errno);
     if (got <= 0) return entries;
@@ -191,6 +190,20 @@ Result<std::vector<Entry>> Dir::list() const {
       entries.push_back({std::string(name), type_of_dirent(entry->d_type)});
     }
   }
+}
+
+}  // namespace
+
+Result<std::vector<Entry>> Dir::list() const {
+  // A descriptor of its own: the read position of a shared one would be shared too.
+  const int own = ::openat(fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (own < 0) return os_error("open a directory to list it", errno);
+  return read_entries(Fd(own));
+}
+
+Result<std::vector<Entry>> Dir::list_alone() const {
+  if (::lseek(fd_.get(), 0, SEEK_SET) < 0) return os_error("list a directory", errno);
+  return read_entries(fd_);
 }
 
 Result<std::string> Dir::read_file(const std::string& name, std::size_t max_bytes) const {
@@ -474,7 +487,7 @@ namespace {
 
 Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t depth, TreeSize& size) {
   if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
-  TRY_ASSIGN(const std::vector<Entry> entries, dir.list());
+  TRY_ASSIGN(const std::vector<Entry> entries, dir.list_alone());
   for (const Entry& entry : entries) {
     TRY_ASSIGN(const std::optional<Stat> stat, dir.find(entry.name));
     if (!stat || stat->mount_id != mount_id) continue;
@@ -497,7 +510,8 @@ Result<TreeSize> measure_tree(const Dir& root) {
   TreeSize size;
   size.entries = 1;
   TRY_ASSIGN(const Stat stat, root.stat());
-  TRY(measure_children(root, stat.mount_id, 0, size));
+  TRY_ASSIGN(const Dir own, root.open_dir("."));
+  TRY(measure_children(own, stat.mount_id, 0, size));
   return size;
 }
 

@@ -21,7 +21,10 @@ namespace cairn::repository {
 namespace {
 
 constexpr std::ptrdiff_t kFilesPerJob = 16;  // handed to a reader at once, so that it seldom waits
-constexpr std::chrono::milliseconds kMeasureAfter{500};  // a quick pass needs no total
+// A quick pass needs no total. With what an earlier capture knew, a pass is mostly a walk, and
+// another one beside it would double its cost.
+constexpr std::chrono::milliseconds kMeasureAfter{500};
+constexpr std::chrono::milliseconds kMeasureKnownAfter{3'000};
 
 // One directory until all its files are read. pending counts those, and one for the walk.
 struct HotDir {
@@ -238,8 +241,8 @@ Status HotPass::work() {
 Status HotPass::measure(const std::stop_token& stop) {
   {
     std::unique_lock lock(mutex_);
-    const bool ended =
-        ended_changed_.wait_for(lock, stop, kMeasureAfter, [this] { return ended_; });
+    const auto after = session_.known ? kMeasureKnownAfter : kMeasureAfter;
+    const bool ended = ended_changed_.wait_for(lock, stop, after, [this] { return ended_; });
     if (ended || stop.stop_requested()) return {};
   }
   os::TreeSize all;
@@ -289,6 +292,17 @@ Result<PassResult> HotPass::run(std::vector<ScanRoot>& roots) {
                     .walk_us = walk_us_};
 }
 
+// What the earlier capture had is what this one will have, until it is measured.
+void expect_as_before(SessionState& session) {
+  Beneath all;
+  for (const ScanRoot& root : session.roots) {
+    const auto facts = session.known->find(static_cast<std::uint32_t>(root.index), root.id);
+    if (!facts.ok() || !*facts || (*facts)->tree.is_zero()) return;
+    all += (*facts)->beneath;
+  }
+  session.progress.expect(all.bytes, all.files + all.dirs - session.roots.size());
+}
+
 }  // namespace
 
 Result<PassResult> run_pass(SessionState& session) {
@@ -311,6 +325,7 @@ Result<PassResult> run_pass(SessionState& session) {
     TRY_ASSIGN(ScanRoot open, ScanRoot::open(root));
     session.roots.push_back(std::move(open));
   }
+  if (session.known && session.known_is_old) expect_as_before(session);
   TRY_ASSIGN(FactsFile out, FactsFile::create(*session.scratch));
   TRY_ASSIGN(const PassResult result, HotPass(session, out).run(session.roots));
   TRY(out.seal());

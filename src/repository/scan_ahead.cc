@@ -11,6 +11,9 @@ namespace cairn::repository {
 namespace {
 
 constexpr std::size_t kLevelsLookedAt = 16;  // from the deepest one up
+// A thread that holds enough of one directory sleeps until that few are left: to wake it for each
+// would cost more than a listing does.
+constexpr std::size_t kWakeAtHeld = kAheadPerLevel / 4;
 
 std::size_t entries_of(const Result<Listing>& listing) {
   return listing.ok() && listing->dir ? listing->dir->entries.size() : 0;
@@ -55,7 +58,8 @@ std::unique_ptr<ScanAhead::Taken> ScanAhead::take() {
   Level& level = *levels_.back();
   if (level.next == level.tasks.size()) {
     levels_.pop_back();
-    if (idle_ != 0) more_.notify_all();
+    // One more comes into view.
+    if (idle_ != 0 && levels_.size() >= kLevelsLookedAt) more_.notify_all();
     return nullptr;
   }
   Task& task = level.tasks[level.next++];
@@ -64,7 +68,15 @@ std::unique_ptr<ScanAhead::Taken> ScanAhead::take() {
     lock.unlock();
     return list(level, task.slot);
   }
-  done_.wait(lock, [&] { return task.state == State::kDone || stopped_; });
+  // Rather than wait, the walk lists what comes after.
+  Level* at = nullptr;
+  for (Task* other = nullptr; task.state != State::kDone && !stopped_;) {
+    if ((other = begin_next(at)) == nullptr) {
+      done_.wait(lock);
+    } else {
+      list_ahead(lock, *at, *other);
+    }
+  }
   if (task.state != State::kDone) {
     lock.unlock();
     const Status failed = group_.wait();
@@ -74,7 +86,7 @@ std::unique_ptr<ScanAhead::Taken> ScanAhead::take() {
   --level.held;
   --held_dirs_;
   held_entries_ -= entries_of(task.listed->listing);
-  if (idle_ != 0) more_.notify_all();
+  if (idle_ != 0 && level.held <= kWakeAtHeld) more_.notify_all();
   return std::move(task.listed);
 }
 
@@ -103,6 +115,15 @@ ScanAhead::Task* ScanAhead::begin_next(Level*& level) {
   return nullptr;
 }
 
+void ScanAhead::list_ahead(std::unique_lock<std::mutex>& lock, const Level& level, Task& task) {
+  lock.unlock();
+  auto listed = list(level, task.slot);
+  lock.lock();
+  held_entries_ += entries_of(listed->listing);
+  task.listed = std::move(listed);
+  task.state = State::kDone;
+}
+
 void ScanAhead::work(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (true) {
@@ -113,12 +134,7 @@ void ScanAhead::work(const std::stop_token& stop) {
         more_.wait(lock, stop, [&] { return (task = begin_next(level)) != nullptr; });
     --idle_;
     if (!found) return;
-    lock.unlock();
-    auto listed = list(*level, task->slot);
-    lock.lock();
-    held_entries_ += entries_of(listed->listing);
-    task->listed = std::move(listed);
-    task->state = State::kDone;
+    list_ahead(lock, *level, *task);
     done_.notify_one();
     if (stop.stop_requested()) return;
   }

@@ -15,7 +15,7 @@
 namespace cairn::repository {
 
 // What is held ahead of the walk: a descriptor and the entries of each directory.
-inline constexpr std::size_t kAheadPerLevel = 8;            // directories in one directory
+inline constexpr std::size_t kAheadPerLevel = 32;           // directories in one directory
 inline constexpr std::size_t kAheadDirsMax = 128;           // directories
 inline constexpr std::size_t kAheadEntriesMax = 32 * 1024;  // entries, beyond which no more begin
 
@@ -52,6 +52,8 @@ class ScanAhead {
 
   Task* begin_next(Level*& level);
   [[nodiscard]] std::unique_ptr<Taken> list(const Level& level, std::size_t slot) const;
+  // With the lock held, which it lets go of meanwhile.
+  void list_ahead(std::unique_lock<std::mutex>& lock, const Level& level, Task& task);
   void work(const std::stop_token& stop);
   void start();
 

@@ -98,7 +98,8 @@ Status Lister::fill(Listing& out) const {
     auto found = known_->find(static_cast<std::uint32_t>(root_), at.id);
     if (found.ok()) at.known = std::move(*found);
   }
-  TRY_ASSIGN(std::vector<os::Entry> names, at.dir.list());
+  // The root's descriptor is its owner's, who may list by it.
+  TRY_ASSIGN(std::vector<os::Entry> names, at.above ? at.dir.list_alone() : at.dir.list());
   std::ranges::sort(names, {}, &os::Entry::name);
   if (!at.above && passes_over_ != nullptr) {
     std::erase_if(names, [this](const os::Entry& one) { return passes_over_(one.name); });
