@@ -21,7 +21,9 @@ class BoundedQueue {
   // Waits for room. False, with the item dropped, once the queue is closed.
   bool push(T item) {
     std::unique_lock lock(mutex_);
+    ++pushers_;
     room_.wait(lock, [this] { return closed_ || items_.size() < capacity_; });
+    --pushers_;
     if (closed_) return false;
     items_.push_back(std::move(item));
     lock.unlock();
@@ -46,8 +48,10 @@ class BoundedQueue {
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();
+    // Who waits for room gets half of it at once: to be woken for each item costs more than many.
+    const bool wake = pushers_ != 0 && items_.size() <= capacity_ / 2;
     lock.unlock();
-    room_.notify_one();
+    if (wake) room_.notify_all();
     return item;
   }
 
@@ -64,6 +68,7 @@ class BoundedQueue {
   std::condition_variable room_;
   std::condition_variable filled_;
   std::deque<T> items_;
+  std::size_t pushers_ = 0;  // that wait for room
   bool closed_ = false;
 };
 

@@ -65,10 +65,8 @@ void RestoreWindow::add(const std::shared_ptr<RestoreFile>& file,
 }
 
 std::vector<RestoreWindow::Range> RestoreWindow::plan() {
-  std::sort(needs_.begin(), needs_.end(), [](const Need& a, const Need& b) {
-    // Places of one blob in a file's order, so that runs of it join.
-    return std::tie(a.pack, a.blob.offset, a.file, a.offset) <
-           std::tie(b.pack, b.blob.offset, b.file, b.offset);
+  std::ranges::sort(needs_, [](const Need& a, const Need& b) {
+    return std::tie(a.pack, a.blob.offset) < std::tie(b.pack, b.blob.offset);
   });
   std::vector<Range> ranges;
   for (std::size_t i = 0; i < needs_.size(); ++i) {
@@ -84,6 +82,14 @@ std::vector<RestoreWindow::Range> RestoreWindow::plan() {
       }
     }
     ranges.push_back({.first = i, .count = 1, .begin = blob.offset, .end = end});
+  }
+  // Threads that stored parts of one file at once left them in turns: in the file's order they make
+  // longer runs, and a blob that is repeated follows itself.
+  for (const Range& range : ranges) {
+    std::ranges::sort(std::span(needs_).subspan(range.first, range.count),
+                      [](const Need& a, const Need& b) {
+                        return std::tie(a.file, a.offset) < std::tie(b.file, b.offset);
+                      });
   }
   return ranges;
 }

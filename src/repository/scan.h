@@ -45,8 +45,8 @@ struct ScanRoot {
 
 struct ScannedEntry {
   Fact fact;
-  // The object is as an earlier pass found it: all of fact holds. Otherwise a file's content and
-  // extended attributes are still to be read, and a directory's attributes until it is entered.
+  // The object is as an earlier pass found it: all of fact holds. Otherwise a file's id, content
+  // and extended attributes are still to be read, and a directory's attributes until it is entered.
   bool unchanged = false;
 };
 

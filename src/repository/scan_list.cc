@@ -64,6 +64,8 @@ Status Lister::look_at(const std::string& name, const Fact* before, Listing& out
   std::optional<os::FileId> id;
   if (same && from_ == KnownFrom::kThisSession && !is_directory) {
     id = before->id;
+  } else if (!same && stat->type == os::FileType::kRegular) {
+    id.emplace();  // it is opened: whoever reads it asks the descriptor
   } else {
     TRY_ASSIGN(id, os::find_file_id(at.dir, name));
   }
