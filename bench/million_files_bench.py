@@ -65,7 +65,7 @@ class Steps:
         began = last = time.perf_counter()
         connection = UnixHTTPConnection(str(self.cairn.socket), None)
         connection.request("GET", f"/api/operations/{ident}/events")
-        stream, silence, changes, before, row = connection.getresponse(), 0.0, 0, ("", 0, 0), {}
+        stream, silence, changes, before, row = connection.getresponse(), (0.0, ""), 0, ("", 0, 0), {}
         for line in stream:
             if not line.startswith(b"data: "):
                 continue
@@ -79,16 +79,16 @@ class Steps:
                 print(f"{what}: {before} became {state} of {progress}")
                 self.fine = False
             if state != before:
-                silence, last, changes = max(silence, now - last), now, changes + 1
+                silence, last, changes = max(silence, (now - last, before[0])), now, changes + 1
             before = state
         connection.close()
         if row.get("state") != "done":
             raise SystemExit(f"{what} failed: {row}")
         status = Path(f"/proc/{self.cairn.pid}/status").read_text()
         peak = int(status.split("VmHWM:")[1].split()[0]) << 10
-        silence = max(silence, time.perf_counter() - last)
+        seconds, phase = max(silence, (time.perf_counter() - last, before[0]))
         self.fine &= told(what, time.perf_counter() - began, peak,
-                          f"; {changes} changes of its progress, at most {silence:.1f} s apart")
+                          f"; {changes} changes of its progress, at most {seconds:.1f} s apart, in '{phase}'")
         # The next step has a peak of its own.
         Path(f"/proc/{self.cairn.pid}/clear_refs").write_text("5")
         return row.get("result", {})

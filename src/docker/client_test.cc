@@ -98,6 +98,21 @@ TEST(EngineClient, TellsRefusalsApart) {
   EXPECT_EQ(status.error().message(), "pause web: engine: words of the engine");
 }
 
+TEST(EngineClient, WordsOfTheEngineHaveShortIds) {
+  const std::string id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+  const auto words = [](const std::string& message) {
+    CannedServer server({pong(), reply(409, R"({"message":")" + message + R"("})")});
+    return EngineClient(server.path()).pause("web").error().message();
+  };
+  const std::string before = "pause web: engine: ";
+  EXPECT_EQ(words("container " + id + " is paused"), before + "container 0123456789ab is paused");
+  EXPECT_EQ(words(id), before + "0123456789ab");
+  for (const std::string& kept : {"in use by " + id + "0", "no sha256:" + id,
+                                  "mkdir /o/" + id + "/m", "dead beef " + id.substr(1) + " face"}) {
+    EXPECT_EQ(words(kept), before + kept);
+  }
+}
+
 TEST(EngineClient, NothingButANameGetsIntoAPath) {
   EngineClient client("/nonexistent/engine.sock");
   for (const char* name : {"", "a/b", "..", "../info", "a?b", "a%2fb", "a b", "a\r\nX: y", "-a"}) {

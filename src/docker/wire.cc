@@ -14,6 +14,8 @@ namespace cairn::docker {
 namespace {
 
 constexpr std::size_t kObjectNameBytesMax = 255;
+constexpr std::size_t kIdDigits = 64;
+constexpr std::size_t kIdDigitsShown = 12;
 
 bool is_alpha_digit(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
@@ -65,6 +67,22 @@ Code code_of(int status, std::string_view message) {
   }
 }
 
+// Whole ids of containers as people know them, by their first digits. What stands in a path or
+// behind "sha256:" is left as it is.
+std::string with_short_ids(std::string_view text) {
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t digits =
+        static_cast<std::size_t>(std::ranges::find_if_not(text, is_hex) - text.begin());
+    const bool free = out.empty() || (out.back() != '/' && out.back() != ':');
+    out += text.substr(
+        0, digits == kIdDigits && free ? kIdDigitsShown : std::max<std::size_t>(digits, 1));
+    text.remove_prefix(std::max<std::size_t>(digits, 1));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string query(const std::vector<std::pair<std::string, std::string>>& parameters) {
@@ -92,7 +110,7 @@ Error refusal(const net::Response& response) {
   }
   if (message.empty()) message = trim(response.body);
   if (message.empty()) message = fmt::format("status {} {}", response.status, response.reason);
-  message = printable(message, kEngineMessageBytesMax);
+  message = with_short_ids(printable(message, kEngineMessageBytesMax));
   return {code_of(response.status, message), "engine: " + message};
 }
 

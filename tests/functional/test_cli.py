@@ -167,6 +167,8 @@ def test_the_shapes_that_scripts_rely_on(cairn):
     assert result["undo"].startswith("undo_") and result["storing"].startswith("op_")
     assert 0 <= result["cairn_ms"] <= result["hold_ms"]
     settle(cairn, result)
+    followed = cairn.cli("operation", "follow", result["storing"], json_output=False)
+    assert (followed.returncode, followed.stdout) == (0, f"{result['storing']}: done\n")
     assert cairn.ok("restore", "ls")["undos"][0]["id"] == result["undo"]
     assert cairn.ok("restore", "ls", "web")["undos"][0]["state"] == "available"
     discarded = cairn.ok("restore", "discard", result["undo"], "--yes")

@@ -222,7 +222,9 @@ void add_operation(CLI::App& app, Cli& cli) {
   auto [watch, watched] = with_id("follow", "Follow an operation to its end");
   watch->callback([&cli, id = watched] {
     cli.action = [id](const Cli& c) {
-      return follow(c, *id, *id, [](const json& result) { return dump(result) + "\n"; });
+      return follow(c, *id, *id, [id](const json& result) {
+        return (result.empty() ? *id + ": done" : dump(result)) + "\n";
+      });
     };
   });
   auto [cancel, cancelled] = with_id("cancel", "Ask an operation to stop");
