@@ -19,10 +19,16 @@ constexpr std::int64_t kStepNs = 1'000'000;  // the two clocks are read less exa
 }  // namespace
 
 Progress::Count SessionProgress::count() const {
-  return {.bytes_done = bytes_,
-          .bytes_total = bytes_total_,
-          .items_done = items_,
-          .items_total = items_total_};
+  // What was expected may have grown since.
+  const auto at_least = [](std::uint64_t total, std::uint64_t done) {
+    return total == 0 ? 0 : std::max(total, done);
+  };
+  const std::uint64_t bytes = bytes_;
+  const std::uint64_t items = items_;
+  return {.bytes_done = bytes,
+          .bytes_total = at_least(bytes_total_, bytes),
+          .items_done = items,
+          .items_total = at_least(items_total_, items)};
 }
 
 void SessionProgress::begin(std::string_view phase) {

@@ -11,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <mutex>
 #include <thread>
 
 #include "repository/scan.h"
@@ -20,6 +21,22 @@ namespace cairn::repository {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What the phases told in the end.
+class LastCounts final : public Progress {
+ public:
+  void phase(std::string_view name) override { at_ = name; }
+  void count(const Count& count) override {
+    const std::scoped_lock lock(mutex_);
+    counts[at_] = count;
+  }
+  void warn(std::string_view) override {}
+  std::map<std::string, Count> counts;
+
+ private:
+  std::mutex mutex_;
+  std::string at_;
+};
 
 class CaptureSessionTest : public RepositoryTest {
  protected:
@@ -50,7 +67,7 @@ class CaptureSessionTest : public RepositoryTest {
                               {.scratch = &*scratch_,
                                .known = std::move(known),
                                .wall_offset_ns = [this] { return wall_offset_ns() + step_ns_; }},
-                              progress_, {});
+                              told_, {});
     ASSERT_TRUE(session.ok()) << session.error().message();
     session_ = std::move(*session);
   }
@@ -95,6 +112,7 @@ class CaptureSessionTest : public RepositoryTest {
   std::map<std::string, std::string> live() { return files_of(source_path("")); }
 
   std::optional<os::Dir> source_;
+  LastCounts told_;
   std::unique_ptr<CaptureSession> session_;
   std::int64_t step_ns_ = 0;  // by which the wall clock was set
   std::uint64_t blobs_added_ = 0;
@@ -350,6 +368,31 @@ TEST_F(CaptureSessionTest, TellsOfAttributesThatHaveNoPlace) {
   cut();
   stored();
   EXPECT_EQ(stats_.warnings.size(), 3U);
+}
+
+// An earlier capture's size is what is expected, and what is done never goes beyond it.
+TEST_F(CaptureSessionTest, ExpectsWhatAnEarlierCaptureHad) {
+  fs::create_directories(source_path("a"));
+  write_file(source_path("a/file"), "content");
+  let_clock_tick();
+  begin();
+  pass();
+  EXPECT_EQ(told_.counts["read"].items_total, 0U);
+  cut();
+  stored();
+  begin(session_->take_facts());
+  pass();
+  EXPECT_EQ(told_.counts["read"].items_total, 2U);
+  EXPECT_EQ(told_.counts["read"].items_done, 2U);
+  EXPECT_EQ(told_.counts["read"].bytes_total, 7U);
+  cut();
+  stored();
+  write_file(source_path("more"), "more content");
+  begin(session_->take_facts());
+  pass();
+  EXPECT_EQ(told_.counts["read"].items_total, 3U);
+  EXPECT_EQ(told_.counts["read"].items_done, 3U);
+  EXPECT_EQ(told_.counts["read"].bytes_total, 19U);
 }
 
 TEST_F(CaptureSessionTest, EndsTheCutAtItsDeadline) {
