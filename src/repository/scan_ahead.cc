@@ -69,9 +69,10 @@ std::unique_ptr<ScanAhead::Taken> ScanAhead::take() {
     return list(level, task.slot);
   }
   // Rather than wait, the walk lists what comes after.
-  Level* at = nullptr;
-  for (Task* other = nullptr; task.state != State::kDone && !stopped_;) {
-    if ((other = begin_next(at)) == nullptr) {
+  while (task.state != State::kDone && !stopped_) {
+    Level* at = nullptr;
+    Task* const other = begin_next(at);
+    if (other == nullptr) {
       done_.wait(lock);
     } else {
       list_ahead(lock, *at, *other);
