@@ -172,6 +172,14 @@ def test_a_start_that_was_under_way_at_a_kill_is_found_by_the_next_engine(engine
     assert not engine.container_pids()
 
 
+def test_an_engine_that_cannot_start_fails_with_its_log(tmp_path):
+    with (
+        pytest.raises(AssertionError, match="unrecognized arguments: --absurd"),
+        FakeDocker(tmp_path, extra_args=["--absurd"]),
+    ):
+        pass
+
+
 def test_a_reset_leaves_only_images(engine):
     engine.client.run("small:1", None, "web", HostConfig={"Binds": ["data1:/data"]})
     engine.client.post("/networks/create", {"Name": "cairn"})

@@ -49,7 +49,6 @@ class Engine:
         self.faults = Faults(root)
         self.images = Images(root)
         self.execs = Execs(self)
-        self.all = {}
         self.spawner = SpawnClient(root, self.on_exit, owner)  # first: what an earlier one still made is loaded
         self._load()
 

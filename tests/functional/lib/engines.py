@@ -231,8 +231,10 @@ class FakeDocker(_Engine):
                 continue
         return [pid for pid in found if os.path.exists(f"/proc/{pid}")]
 
-    def _own_cgroup(self) -> Path:
-        return Path((self.data_root / "cgroup").read_text())
+    def _own_cgroup(self) -> Path | None:
+        """None where the engine ended before it had one."""
+        record = self.data_root / "cgroup"
+        return Path(record.read_text()) if record.exists() else None
 
     def _spawners(self) -> list[int]:
         return [pid for pid in process.pids_naming(self.data_root) if pid != self.pid]
@@ -249,7 +251,9 @@ class FakeDocker(_Engine):
         spawners = self._spawners()
         process.signal_pids(spawners)
         process.wait_gone(spawners)
-        inits = [int(pid) for file in self._own_cgroup().glob("*/cgroup.procs") for pid in file.read_text().split()]
+        cgroup = self._own_cgroup()
+        files = cgroup.glob("*/cgroup.procs") if cgroup else []
+        inits = [int(pid) for file in files for pid in file.read_text().split()]
         process.signal_pids(inits)
         process.wait_gone(inits)
 
@@ -257,8 +261,8 @@ class FakeDocker(_Engine):
         if self.daemon is not None:
             self.daemon.kill()
             self._end_containers()
-        if (self.data_root / "cgroup").exists():
-            _remove_cgroups(self._own_cgroup())
+        if cgroup := self._own_cgroup():
+            _remove_cgroups(cgroup)
 
     # -- what only the fake offers: faults, calls, images that need no push ---------
 
