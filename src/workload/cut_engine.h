@@ -3,6 +3,8 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <utility>
 
 #include "docker/engine.h"
 
@@ -22,6 +24,8 @@ class CutEngine final : public docker::Engine {
     left_ = 0;
     away_ = false;
   }
+  // What is done at every call, in the caller's thread. Set while nobody calls.
+  void on_call(std::function<void()> hook) { on_call_ = std::move(hook); }
   [[nodiscard]] bool is_away() const { return away_; }
 
   Result<docker::Version> ping() override {
@@ -118,6 +122,7 @@ class CutEngine final : public docker::Engine {
  private:
   template <typename Call>
   auto pass(const Call& call) -> decltype(call()) {
+    if (on_call_) on_call_();
     const Error gone(Code::kUnavailable, "engine: connect: Connection refused");
     if (away_) return gone;
     if (left_ > 0 && --left_ == 0) {
@@ -129,6 +134,7 @@ class CutEngine final : public docker::Engine {
   }
 
   docker::Engine& inner_;
+  std::function<void()> on_call_;
   std::atomic<int> left_{0};
   std::atomic<bool> away_{false};
   std::atomic<When> when_{When::kBefore};

@@ -164,6 +164,14 @@ bool Recovery::attempt(const std::string& workload_id, Entry& entry) {
   }
   if (!workload->has_value()) return true;  // removed meanwhile
   const auto unfinished = is_unfinished(core_, **workload);
+  if (entry.told && !entry.guard.has_value() && unfinished.ok() && !*unfinished) {
+    // Nothing of its own is left to finish: whoever wants it must not find it locked while all that
+    // can be learned is that the engine is still away.
+    if (const auto there = core_.engine.ping(); !there.ok()) {
+      put_off(workload_id, entry, there.error());
+      return false;
+    }
+  }
   if (!take_guard(**workload, entry)) {
     // A volume recovery works on it, or an operation that settles it first.
     entry.next_try_ms = monotonic_ms() + core_.pace.recovery_retry_ms;

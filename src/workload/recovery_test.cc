@@ -2,6 +2,7 @@
 // daemon is killed there; then it starts again and the workload is in its old or its new state.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <functional>
 #include <thread>
 #include <tuple>
@@ -23,6 +24,9 @@ class Recover : public TestBench {
     return std::any_of(events->begin(), events->end(),
                        [kind](const catalog::Event& event) { return event.kind == kind; });
   }
+
+  std::atomic<int> calls_{0};         // of the engine
+  std::atomic<int> locked_calls_{0};  // of them while the workload was locked as recovering
 };
 
 constexpr const char* kWithData =
@@ -216,7 +220,15 @@ TEST_F(Recover, WhatNeedsNoRecoveryIsNotLockedWhileTheEngineIsDown) {
   ASSERT_TRUE(deploy().ok());
   engine.set_down(true);
   restart();
+  cut.on_call([this, id] {
+    ++calls_;
+    if (locks->holder("workload:" + id) == "recovering") ++locked_calls_;
+  });
   ASSERT_TRUE(workloads->recover().ok());
+  // From here on it is served, whatever the thread tries meanwhile.
+  locked_calls_ = 0;
+  for (const int seen = calls_; calls_ < seen + 5;) std::this_thread::yield();
+  EXPECT_EQ(locked_calls_, 0);
   EXPECT_EQ(locks->holder("workload:" + id), "");
   EXPECT_EQ(workloads->list()->at(0).state, "unknown");
   EXPECT_EQ(deploy("v2").error().code(), Code::kUnavailable);
