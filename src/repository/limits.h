@@ -25,9 +25,10 @@ inline constexpr std::size_t kWindowBlobs = 8192;
 inline constexpr std::size_t kWindowFiles = 4096;
 inline constexpr std::size_t kWindowOpenFiles = 128;
 inline constexpr std::size_t kWindowDirs = 256;
-inline constexpr std::size_t kRangeBytesMax = std::size_t{4} << 20U;  // of one read from a pack
-inline constexpr std::size_t kRangeGapBytesMax = 64 * 1024;           // read over, not around
-inline constexpr std::size_t kRunBytesMax = std::size_t{1} << 20U;    // of one write to a file
+inline constexpr std::size_t kBatchBytesMax = std::size_t{4} << 20U;      // of one thread's batch
+inline constexpr std::size_t kRangeGapBytesMax = 64 * 1024;               // read over, not around
+inline constexpr std::size_t kBatchGapsBytesMax = std::size_t{4} << 20U;  // of one batch
+inline constexpr std::size_t kRunBytesMax = std::size_t{1} << 20U;        // of one write to a file
 inline constexpr std::size_t kWritebackBytesMin = 512 * 1024;  // runs that go to disk at once
 inline constexpr std::size_t kHoleBytesMin = 64 * 1024;        // zero runs that become holes
 

@@ -64,32 +64,48 @@ void RestoreWindow::add(const std::shared_ptr<RestoreFile>& file,
   needs_.push_back({location.pack, location.blob, file, offset});
 }
 
-std::vector<RestoreWindow::Range> RestoreWindow::plan() {
-  std::ranges::sort(needs_, [](const Need& a, const Need& b) {
-    return std::tie(a.pack, a.blob.offset) < std::tie(b.pack, b.blob.offset);
+std::vector<std::span<RestoreWindow::Need>> RestoreWindow::batches() {
+  std::vector<std::span<Need>> batches;
+  std::size_t first = 0;
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < needs_.size(); ++i) {
+    const std::size_t size = plain_size(needs_[i].blob);
+    if (i > first && bytes + size > kBatchBytesMax) {
+      batches.push_back(std::span(needs_).subspan(first, i - first));
+      first = i;
+      bytes = 0;
+    }
+    bytes += size;
+  }
+  if (first < needs_.size()) batches.push_back(std::span(needs_).subspan(first));
+  return batches;
+}
+
+// Neighbours in one pack are read together, over the gaps between them; sets where each need lies.
+std::vector<RestoreWindow::Range> RestoreWindow::plan(std::span<Need> batch,
+                                                      std::vector<Need*>& by_pack) {
+  by_pack.clear();
+  for (Need& need : batch) by_pack.push_back(&need);
+  std::ranges::sort(by_pack, [](const Need* a, const Need* b) {
+    return std::tie(a->pack, a->blob.offset) < std::tie(b->pack, b->blob.offset);
   });
   std::vector<Range> ranges;
-  for (std::size_t i = 0; i < needs_.size(); ++i) {
-    const PackedBlob& blob = needs_[i].blob;
-    const std::uint64_t end = std::uint64_t{blob.offset} + blob.length;
-    if (!ranges.empty()) {
-      Range& last = ranges.back();
-      if (needs_[last.first].pack == needs_[i].pack &&
-          blob.offset <= last.end + kRangeGapBytesMax && end - last.begin <= kRangeBytesMax) {
-        ++last.count;
-        last.end = std::max(last.end, end);
-        continue;
-      }
+  std::size_t gaps_left = kBatchGapsBytesMax;
+  for (Need* need : by_pack) {
+    const std::uint64_t begin = need->blob.offset;
+    const std::uint64_t end = begin + need->blob.length;
+    Range* last = ranges.empty() ? nullptr : &ranges.back();
+    const std::uint64_t gap = last != nullptr && begin > last->end ? begin - last->end : 0;
+    if (last == nullptr || last->pack != need->pack ||
+        gap > std::min(kRangeGapBytesMax, gaps_left)) {
+      const std::size_t at = last == nullptr ? 0 : last->at + last->size();
+      ranges.push_back({.pack = need->pack, .begin = begin, .end = begin, .at = at});
+      last = &ranges.back();
+    } else {
+      gaps_left -= gap;
     }
-    ranges.push_back({.first = i, .count = 1, .begin = blob.offset, .end = end});
-  }
-  // Threads that stored parts of one file at once left them in turns: in the file's order they make
-  // longer runs, and a blob that is repeated follows itself.
-  for (const Range& range : ranges) {
-    std::ranges::sort(std::span(needs_).subspan(range.first, range.count),
-                      [](const Need& a, const Need& b) {
-                        return std::tie(a.file, a.offset) < std::tie(b.file, b.offset);
-                      });
+    last->end = std::max(last->end, end);
+    need->sealed_at = last->at + (begin - last->begin);
   }
   return ranges;
 }
@@ -115,12 +131,9 @@ Status RestoreWindow::write_run(Worker& worker) {
   return file->pending.fetch_sub(worker.blobs) == worker.blobs ? finish(*file) : Status();
 }
 
-// Opens needs_[at] behind the run that it continues, or begins a new one with it.
-Status RestoreWindow::add_to_run(const Range& range,
-                                 std::size_t at,
-                                 const Status& loaded,
-                                 Worker& worker) {
-  Need& need = needs_[at];
+// Opens batch[i] behind the run that it continues, or begins a new one with it.
+Status RestoreWindow::add_to_run(std::span<Need> batch, std::size_t i, Worker& worker) {
+  Need& need = batch[i];
   const std::size_t size = plain_size(need.blob);
   const bool joins = worker.file == need.file && worker.offset + worker.bytes == need.offset &&
                      worker.bytes + size <= kRunBytesMax;
@@ -133,18 +146,14 @@ Status RestoreWindow::add_to_run(const Range& range,
   need.file.reset();
   ensure_size(worker.plain, worker.bytes + size);
   const std::span<std::byte> plain = std::span(worker.plain).subspan(worker.bytes, size);
-  if (at > range.first && needs_[at - 1].blob == need.blob) {
+  if (i > 0 && batch[i - 1].blob == need.blob) {
     // The same blob once more: it is still where it was opened.
     std::memmove(plain.data(), worker.plain.data() + worker.last_at, size);
   } else {
-    Status opened = loaded;
-    if (opened.ok()) {
-      opened = worker.reader.open_into(
-          need.blob,
-          std::span(worker.sealed).subspan(need.blob.offset - range.begin, need.blob.length),
-          plain);
-    }
-    // Another pack may hold a good copy.
+    const Status opened = worker.reader.open_into(
+        need.blob, std::span(worker.sealed).subspan(need.sealed_at, need.blob.length), plain);
+    // Its range could not be read, it is damaged, or it was opened in place once before. Another
+    // pack may hold a good copy.
     if (!opened.ok()) {
       auto copy = worker.reader.load(need.blob.type, need.blob.id);
       if (copy.ok() && copy->size() != size) copy = Error(Code::kCorrupt, "blob of another size");
@@ -158,17 +167,21 @@ Status RestoreWindow::add_to_run(const Range& range,
   return {};
 }
 
-Status RestoreWindow::read_range(const Range& range,
-                                 Worker& worker,
-                                 const std::function<void(std::uint64_t)>& wrote) {
-  const std::size_t size = range.end - range.begin;
-  ensure_size(worker.sealed, size);
-  const Status loaded =
-      repository_.backend().load_range(FileKind::kPack, needs_[range.first].pack.hex(), range.begin,
-                                       std::span(worker.sealed).first(size));
-  for (std::size_t i = range.first; i < range.first + range.count; ++i) {
-    const std::uint64_t bytes = plain_size(needs_[i].blob);
-    TRY(add_to_run(range, i, loaded, worker));
+Status RestoreWindow::restore_batch(std::span<Need> batch,
+                                    Worker& worker,
+                                    const std::function<void(std::uint64_t)>& wrote) {
+  const std::vector<Range> ranges = plan(batch, worker.by_pack);
+  ensure_size(worker.sealed, ranges.back().at + ranges.back().size());
+  for (const Range& range : ranges) {
+    const std::span<std::byte> sealed = std::span(worker.sealed).subspan(range.at, range.size());
+    const Status loaded =
+        repository_.backend().load_range(FileKind::kPack, range.pack.hex(), range.begin, sealed);
+    // What cannot be read does not open: each of its blobs is then looked for by itself.
+    if (!loaded.ok()) std::ranges::fill(sealed, std::byte{0});
+  }
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const std::uint64_t bytes = plain_size(batch[i].blob);
+    TRY(add_to_run(batch, i, worker));
     wrote(bytes);
   }
   return write_run(worker);
@@ -176,8 +189,8 @@ Status RestoreWindow::read_range(const Range& range,
 
 Status RestoreWindow::run(const std::stop_token& stop,
                           const std::function<void(std::uint64_t)>& wrote) {
-  const std::vector<Range> ranges = plan();
-  std::atomic<std::size_t> next_range = 0;
+  const std::vector<std::span<Need>> all = batches();
+  std::atomic<std::size_t> next_batch = 0;
   std::atomic<std::size_t> next_empty = 0;
   parallel::TaskGroup group(stop);
   const auto work = [&](const std::stop_token& stopped) -> Status {
@@ -189,9 +202,9 @@ Status RestoreWindow::run(const std::stop_token& stop,
       TRY(finish(*empty_[at]));
     }
     while (!stopped.stop_requested()) {
-      const std::size_t at = next_range++;
-      if (at >= ranges.size()) break;
-      TRY(read_range(ranges[at], worker, wrote));
+      const std::size_t at = next_batch++;
+      if (at >= all.size()) break;
+      TRY(restore_batch(all[at], worker, wrote));
     }
     return {};
   };

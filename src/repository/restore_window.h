@@ -1,5 +1,6 @@
-// RestoreWindow: a bounded set of files whose blobs are read together, pack by pack, in few large
-// reads, by several threads.
+// RestoreWindow: a bounded set of files that several threads write, each a batch of blobs at a
+// time: what a batch needs is read pack by pack, in few large reads, and written in the files'
+// order, in few large writes.
 #pragma once
 
 #include <atomic>
@@ -7,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <stop_token>
 #include <vector>
 
@@ -76,20 +78,23 @@ class RestoreWindow {
     PackedBlob blob;
     std::shared_ptr<RestoreFile> file;
     std::uint64_t offset;
+    std::size_t sealed_at = 0;  // in its worker's sealed bytes
   };
   // Neighbours in one pack.
   struct Range {
-    std::size_t first = 0;  // in needs_
-    std::size_t count = 0;
+    Id pack;
     std::uint64_t begin = 0;  // in the pack
     std::uint64_t end = 0;
+    std::size_t at = 0;  // in the worker's sealed bytes
+    [[nodiscard]] std::size_t size() const { return end - begin; }
   };
 
-  // What one thread needs to read ranges: a range's sealed bytes, and a run of blobs that follow
-  // each other in one file, which are written by one call.
+  // What one thread needs: a batch's sealed bytes, and a run of blobs that follow each other in one
+  // file, which are written by one call.
   struct Worker {
     explicit Worker(Repository& repository) : reader(repository) {}
     BlobReader reader;
+    std::vector<Need*> by_pack;  // of the batch
     Bytes sealed;
     Bytes plain;
     std::shared_ptr<RestoreFile> file;  // of the run; null: there is none
@@ -99,11 +104,13 @@ class RestoreWindow {
     std::size_t last_at = 0;            // in plain: the blob that was opened last
   };
 
-  std::vector<Range> plan();
-  Status read_range(const Range& range,
-                    Worker& worker,
-                    const std::function<void(std::uint64_t)>& wrote);
-  Status add_to_run(const Range& range, std::size_t at, const Status& loaded, Worker& worker);
+  // needs_ in their order, cut into what one thread does at a time.
+  std::vector<std::span<Need>> batches();
+  static std::vector<Range> plan(std::span<Need> batch, std::vector<Need*>& by_pack);
+  Status restore_batch(std::span<Need> batch,
+                       Worker& worker,
+                       const std::function<void(std::uint64_t)>& wrote);
+  Status add_to_run(std::span<Need> batch, std::size_t i, Worker& worker);
   static Status write_run(Worker& worker);
 
   Repository& repository_;
