@@ -48,6 +48,12 @@ Error Error::with_context(std::string_view context) const {
   return out;
 }
 
+Error Error::with_note(std::string_view note) const {
+  Error out = *this;
+  out.message_ += "; " + std::string(note);
+  return out;
+}
+
 Error Error::with_code(Code code) const {
   Error out = *this;
   out.code_ = code;

@@ -69,6 +69,8 @@ class [[nodiscard]] Error {
 
   // Puts "context: " before the message.
   [[nodiscard]] Error with_context(std::string_view context) const;
+  // Puts "; note" behind it: what else is to be known.
+  [[nodiscard]] Error with_note(std::string_view note) const;
   [[nodiscard]] Error with_code(Code code) const;
   [[nodiscard]] Error with_detail(ErrorDetail detail) const;
 

@@ -252,12 +252,11 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
   }
   Hold hold;
   Status done;
-  if (!options_.pre.empty() && !what.containers.empty()) {
+  // Both commands run in the same container; none of them where nothing runs.
+  const Hook& at = what.post;
+  if (!options_.pre.empty() && !at.container_id.empty()) {
     context_.phase("pre");
-    Hook pre = what.post;
-    if (pre.container_id.empty()) pre = {};
-    pre.command = pre.container_id.empty() ? "" : options_.pre;
-    done = run_hook(core_.engine, pre, "pre");
+    done = run_hook(core_.engine, {at.container_id, at.container_name, options_.pre}, "pre");
   }
   // What a pre command writes is read before the hold, and what was written meanwhile.
   const bool still = still_ && still_->elapsed_us() <= kQuickPassUs && options_.pre.empty();
@@ -272,7 +271,10 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
     context_.phase("post");
     const Status post = run_hook(core_.engine, what.post, "post");
     if (!post.ok() && post.error().code() == Code::kUnavailable) return post;
-    if (!post.ok()) row_.warnings.push_back(post.error().message());
+    if (done.ok() && !post.ok()) row_.warnings.push_back(post.error().message());
+    if (!done.ok()) {
+      done = done.error().with_note(post.ok() ? "the post command ran" : post.error().message());
+    }
   }
   if (journal) TRY(journal->remove(*dir));
   return done;

@@ -72,9 +72,8 @@ Status run_hook(docker::Engine& engine, const Hook& hook, std::string_view name)
                   {.timeout_ms = kHookTimeoutMs, .output_bytes_max = kHookOutputBytesMax});
   const std::string what = "run the " + std::string(name) + " command in " + hook.container_name;
   if (!ran.ok()) {
-    const Code code = ran.error().code();
-    if (code == Code::kNotFound || code == Code::kConflict) return {};  // gone, or does not run
-    return ran.error().with_context(what);
+    const bool gone = ran.error().code() == Code::kNotFound;
+    return (gone ? ran.error().with_code(Code::kConflict) : ran.error()).with_context(what);
   }
   if (ran->timed_out) {
     return Error(Code::kConflict,

@@ -34,8 +34,8 @@ nlohmann::json to_json(const CaptureJournal& journal);
 Result<CaptureJournal> parse_capture_journal(const nlohmann::json& json);
 
 // Runs it and waits for its end. kConflict with the end of its output where it did not end with 0
-// or not in time; kUnavailable: engine down. An empty one, or one whose container is gone or does
-// not run, does nothing.
+// or not in time, and where the container is gone or does not run; kUnavailable: engine down. An
+// empty one does nothing.
 Status run_hook(docker::Engine& engine, const Hook& hook, std::string_view name);
 
 // Starts what ran, policies last; waits for an engine that is down until stop is asked for.

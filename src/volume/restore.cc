@@ -40,7 +40,7 @@ Status stage_one(Core& core,
                  const repository::Id& snapshot,
                  TreePair& pair,
                  Progress& progress,
-                 const std::stop_token& stop) {
+                 catalog::OperationContext& context) {
   TRY(make_place(core.catalog, core.engine, workload_id, pair.volume));
   // From now on the engine must never fill it from an image, should it be empty.
   TRY(core.catalog.places().mark_held(workload_id, key_of_place(workload_id, pair.volume)));
@@ -67,11 +67,10 @@ Status stage_one(Core& core,
   }
   TRY_ASSIGN(const os::Dir tree, staging.open_dir(pair.staged_name, os::Crossing::kRefuse));
   if (label) TRY(os::set_xattr(tree.fd(), *label));
-  TRY_ASSIGN(const repository::RestoreStats stats,
-             repository::restore(core.repository, snapshot,
-                                 {{repository::volume_path(pair.index), &tree}}, progress, stop));
-  (void)stats;
+  TRY(repository::restore(core.repository, snapshot, {{repository::volume_path(pair.index), &tree}},
+                          progress, context.stop_token()));
   if (pair.by_entries) TRY(stage_entries(tree, pair));
+  context.phase("sync");  // may take seconds without anything to count
   if (!os::seeded(os::Bug::kStageSkipsSync)) TRY(os::sync_file_system(tree.fd()));
   TRY_ASSIGN(const os::Handle fresh, tree.handle());
   pair.new_handle = fresh.text;
@@ -116,7 +115,6 @@ Status stage_all(Core& core,
                  const catalog::SnapshotRow& snapshot,
                  Transaction& transaction,
                  catalog::OperationContext& context) {
-  context.phase("stage");
   const ExchangePlan& plan = transaction.plan();
   TRY(make_holder(core, plan.workload_id, plan.undo_id, plan.pairs));
   TRY_ASSIGN(const repository::Id id, repository::Id::parse(snapshot.repository_snapshot));
@@ -127,7 +125,8 @@ Status stage_all(Core& core,
   }
   StageProgress progress(context, bytes);
   for (TreePair& pair : transaction.plan().pairs) {
-    auto staged = stage_one(core, plan.workload_id, id, pair, progress, context.stop_token());
+    context.phase("stage");
+    auto staged = stage_one(core, plan.workload_id, id, pair, progress, context);
     if (!staged.ok()) return staged.error().with_context("stage " + printable(pair.volume.target));
   }
   return transaction.record_staged();

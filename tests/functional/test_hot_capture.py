@@ -109,7 +109,10 @@ def test_a_failing_pre_command_ends_the_capture_and_post_still_runs(cairn):
     fill(data, "first")
     problem = cairn.fails("snapshot", "create", "web", "--pre", "echo not now; exit 3", "--post", "touch /data/post")
     assert problem["status"] == 409 and "exit code 3" in problem["detail"] and "not now" in problem["detail"]
+    assert problem["detail"].endswith("; the post command ran")
     assert (data / "post").exists() and running(cairn)
+    problem = cairn.fails("snapshot", "create", "web", "--pre", "exit 3", "--post", "exit 4")
+    assert "exit code 3" in problem["detail"] and "exit code 4" in problem["detail"]
     assert cairn.ok("snapshot", "ls", "web")["snapshots"] == []
 
 
