@@ -69,7 +69,8 @@ std::vector<std::span<RestoreWindow::Need>> RestoreWindow::batches() {
   std::size_t first = 0;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < needs_.size(); ++i) {
-    const std::size_t size = plain_size(needs_[i].blob);
+    const PackedBlob& blob = needs_[i].blob;
+    const std::size_t size = std::max<std::size_t>(plain_size(blob), blob.length);
     if (i > first && bytes + size > kBatchBytesMax) {
       batches.push_back(std::span(needs_).subspan(first, i - first));
       first = i;
