@@ -52,6 +52,8 @@ def evaluate(expression: str, known: dict[str, int]) -> int | None:
 def shown(name: str, value: int | None, expression: str) -> str:
     if value is None:
         return f"`{' '.join(expression.split())}`"
+    if name.endswith("PerMs"):
+        return shown(name.removesuffix("PerMs"), value, expression) + "/ms"
     if name.endswith(("Ms", "MsMax")):
         for unit, size in (("min", 60_000), ("s", 1000)):
             if value and value % size == 0:

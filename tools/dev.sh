@@ -258,14 +258,18 @@ verb_bench() {
   for one in bench/*_bench.py; do say "$one"; /usr/bin/python3 "$one" "$@"; done
 }
 
+# What takes hours, or one of N parts of it: the crash loops take every call in every mode.
 verb_soak() {
   need_root "./dev soak"
+  local part=${1:-1/1} fuzz_s=3600
+  export CAIRN_SOAK=$part CAIRN_CRASH_SEED=${CAIRN_CRASH_SEED:-$RANDOM} CAIRN_PYTEST_TIMEOUT=172800
   install_missing
+  (cd tests/functional && /usr/bin/python3 -c 'import lib.soak')
   build_quietly release
-  build_quietly seeded cairnd cairn
-  CAIRN_SOAK=1 CAIRN_CRASH_SEED=$RANDOM CAIRN_PYTEST_TIMEOUT=36000 pytest_suite crash crash
-  CAIRN_SOAK=1 CAIRN_PYTEST_TIMEOUT=36000 pytest_suite writer -n "$jobs" functional/test_running_writer.py
-  run_fuzzers "${CAIRN_FUZZ_SECONDS:-3600}"
+  say "part $part of the soak"
+  pytest_suite soak_crash crash/test_daemon_calls.py crash/test_daemon_engine.py crash/test_daemon_power.py
+  pytest_suite soak_writer -n "$jobs" functional/test_running_writer.py
+  run_fuzzers $((fuzz_s / ${part#*/} + 1))
   finish
 }
 
@@ -296,7 +300,7 @@ verb_help() {
 ./dev run                              a daemon in the foreground on a scratch data directory
 ./dev bench                            the benchmarks, as ratios measured in one run
 ./dev lint [--no-tidy]                 floors, lists, formats, limits, clang-tidy
-./dev soak                             the long crash and fuzz loops
+./dev soak [K/N]                       the long crash, writer and fuzz loops, or the K-th of N parts
 ./dev deb                              a Debian package
 TEXT
 }

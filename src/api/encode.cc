@@ -147,7 +147,7 @@ json encode(const volume::CaptureForecast& forecast) {
           {"bytes_to_read", bytes},
           {"expected_hold_ms", forecast.expected_hold_ms},
           {"max_hold_ms", forecast.max_hold_ms},
-          {"warnings", json::array()}};
+          {"warnings", forecast.warnings}};
 }
 
 json encode(const volume::AdoptForecast& forecast) {

@@ -31,6 +31,13 @@ struct PassResult {
   std::int64_t walk_us = 0;  // spent listing and looking, not waiting for reads
 };
 
+struct SurveyResult {
+  PassResult pass;  // what one would do
+  // Of that, what was written within two seconds before: where that goes on, a cut finds it changed
+  // again.
+  PassResult lately;
+};
+
 struct CutResult {
   std::uint64_t entries = 0;
   std::uint64_t files_changed = 0;  // since the last pass
@@ -84,6 +91,6 @@ class CaptureSession {
 };
 
 // What a pass would look at and read, without reading. known may be null.
-Result<PassResult> survey(const std::vector<ArchiveRoot>& roots, const FactsFile* known);
+Result<SurveyResult> survey(const std::vector<ArchiveRoot>& roots, const FactsFile* known);
 
 }  // namespace cairn::repository

@@ -427,9 +427,9 @@ TEST_F(CaptureSessionTest, SurveysWithoutReading) {
   const std::vector<ArchiveRoot> roots{{0, &*source_}};
   const auto first = survey(roots, nullptr);
   ASSERT_TRUE(first.ok());
-  EXPECT_EQ(first->entries, 3U);
-  EXPECT_EQ(first->files_read, 2U);
-  EXPECT_EQ(first->bytes_read, 14U);
+  EXPECT_EQ(first->pass.entries, 3U);
+  EXPECT_EQ(first->pass.files_read, 2U);
+  EXPECT_EQ(first->pass.bytes_read, 14U);
   begin();
   pass();
   cut();
@@ -438,7 +438,9 @@ TEST_F(CaptureSessionTest, SurveysWithoutReading) {
   write_file(source_path("other"), "changed");
   const auto second = survey(roots, &facts);
   ASSERT_TRUE(second.ok());
-  EXPECT_EQ(second->files_read, 1U);
+  EXPECT_EQ(second->pass.files_read, 1U);
+  EXPECT_EQ(second->lately.files_read, 1U);
+  EXPECT_EQ(second->lately.bytes_read, 7U);
 }
 
 TEST_F(CaptureSessionTest, KeepsHardLinksThatMovedBetweenDirectories) {

@@ -354,10 +354,12 @@ Result<CaptureForecast> forecast(Core& core,
   out.consistency = options.consistency;
   out.skipped = plan.skipped;
   TRY_ASSIGN(out.max_hold_ms, max_hold_ms_of(core, options));
-  repository::PassResult all;
+  repository::PassResult certain;
+  repository::PassResult hold;
   for (const CaptureRoot& root : plan.roots) {
-    TRY_ASSIGN(const repository::PassResult one,
+    TRY_ASSIGN(const repository::SurveyResult found,
                repository::survey(archive_roots({&root, 1}), known ? &*known : nullptr));
+    const repository::PassResult& one = found.pass;
     out.volumes.push_back({.index = root.index,
                            .target = root.volume.target,
                            .scope = std::string(scope_name(root.volume.scope)),
@@ -365,11 +367,20 @@ Result<CaptureForecast> forecast(Core& core,
                            .entries = one.entries,
                            .files_to_read = one.files_read,
                            .bytes_to_read = one.bytes_read});
-    all.walk_us += one.walk_us;
+    hold.walk_us += one.walk_us;
+    certain.walk_us += one.walk_us;
+    hold.files_read += found.lately.files_read;
+    hold.bytes_read += found.lately.bytes_read;
   }
-  // What is read now is read before the hold: only the walk is certain to be in it.
-  if (options.consistency != Consistency::kLive) out.expected_hold_ms = expected_hold_ms(all);
-  TRY(check_forecast(out.expected_hold_ms, out.max_hold_ms));
+  if (options.consistency == Consistency::kLive) return out;
+  // What is read ahead is not in the hold: only the walk is certain to be in it.
+  TRY(check_forecast(expected_hold_ms(certain), out.max_hold_ms));
+  out.expected_hold_ms = expected_hold_ms(hold);
+  if (out.expected_hold_ms > out.max_hold_ms) {
+    out.warnings.emplace_back(
+        "so much is being written now that the capture would be refused, should that go on: allow "
+        "more (--max-hold), choose a quieter moment, or use --consistency live");
+  }
   return out;
 }
 

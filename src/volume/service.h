@@ -66,8 +66,10 @@ struct CaptureForecast {
   Consistency consistency = Consistency::kPaused;
   std::vector<ForecastVolume> volumes;
   std::vector<catalog::SkippedVolume> skipped;
-  std::int64_t expected_hold_ms = 0;  // beside what changes until then
+  // As things are now: the walk, and what was written in the last seconds changed once more.
+  std::int64_t expected_hold_ms = 0;
   std::int64_t max_hold_ms = 0;
+  std::vector<std::string> warnings;
 };
 
 struct RestoreOptions {

@@ -1,7 +1,7 @@
 """cairnd, disturbed at every call that changes state, one operation after the other: it is killed there,
 a call fails or is cut short, the disk is full from there on. choose.py says what applies to which call.
-Every call is killed at, and fails in one of the ways that apply to it, by the seed; CAIRN_SOAK=1 takes
-every call in every mode.
+Every call is killed at, and fails in one of the ways that apply to it, by the seed; the soak takes every
+call in every mode (lib/soak.py).
 
 Some of the recoveries after a kill are killed, too: a sample, whose seed is printed; CAIRN_CRASH_SEED
 repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all.
@@ -15,8 +15,8 @@ import pytest
 from choose import choose
 from daemon_pool import Case, Pool
 from daemon_scenarios import OPERATIONS
+from lib.soak import PART
 
-SOAK = os.environ.get("CAIRN_SOAK") == "1"
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 WORKERS = int(os.environ.get("CAIRN_CRASH_WORKERS", 3 * len(os.sched_getaffinity(0))))
 INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "24"))
@@ -68,11 +68,11 @@ def one_failure_a_call(rng, chosen):
 
 def inside_recoveries(tally, rng, name, kills):
     """Kills in recoveries, whose calls are counted first."""
-    chosen = kills if SOAK else rng.sample(kills, min(len(kills), -(-INSIDE // INSIDE_A_RECOVERY)))
+    chosen = kills if PART else rng.sample(kills, min(len(kills), -(-INSIDE // INSIDE_A_RECOVERY)))
     cases = []
     for counted in tally.play([Case(name, "kill", at, -1) for at in chosen]):
         numbers = range(1, counted.recovery_calls + 1)
-        if not SOAK:
+        if not PART:
             numbers = rng.sample(numbers, min(len(numbers), INSIDE_A_RECOVERY))
         cases += [Case(name, "kill", counted.at, inside) for inside in numbers]
     tally.play(cases)
@@ -81,17 +81,19 @@ def inside_recoveries(tally, rng, name, kills):
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_survives(pool, name):
     calls = pool.count(name)
-    chosen, left = choose(calls, whole=SOAK)
+    chosen, left = choose(calls, whole=PART is not None)
     rng = random.Random(f"{SEED}/{name}")
-    if not SOAK:
-        every = len(chosen)
+    every = len(chosen)
+    if PART:
+        chosen = PART.of(chosen)
+    else:
         chosen = one_failure_a_call(rng, chosen)
         chosen = sorted(rng.sample(chosen, -(-len(chosen) // OPERATIONS[name].part)), key=lambda case: case[1])
-        left += every - len(chosen)
+    left += every - len(chosen)
     tally = Tally(pool)
     tally.play([Case(name, mode, at) for mode, at in chosen])
     beyond_the_end(tally, name, len(calls))
     inside_recoveries(tally, rng, name, [at for mode, at in chosen if mode == "kill"])
-    print(f"{name}: {len(calls)} calls, {left} cases left to the soak; cases {tally}; "
+    print(f"{name}: {len(calls)} calls, {left} cases left to the soak's {'other parts' if PART else 'parts'}; cases {tally}; "
           f"{tally.missed} ended before their call; seed {SEED}")
     assert not tally.failures, f"seed {SEED}, {len(tally.failures)} failures:\n" + "\n".join(tally.failures[:10])

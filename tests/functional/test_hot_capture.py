@@ -4,6 +4,7 @@ snapshot is one instant."""
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,25 @@ def test_an_unchanged_volume_is_not_read_again(cairn):
     assert (data / "file").read_text() == "second"
     # All inodes are new now: what is known of the old ones must not be believed.
     assert cairn.ok("snapshot", "create", "web", "--dry-run")["bytes_to_read"] > 0
+
+
+def test_a_plan_tells_of_what_is_being_written(cairn):
+    deploy(cairn, workload())
+    data = place(cairn)
+    fill(data, "first")
+    planned = cairn.ok("snapshot", "create", "web", "--dry-run", "--max-hold", "1s")
+    assert planned["expected_hold_ms"] < 1000 and planned["warnings"] == []
+    with open(data / "large", "wb") as file:
+        file.truncate(1 << 30)
+    planned = cairn.ok("snapshot", "create", "web", "--dry-run", "--max-hold", "1s")
+    assert planned["status"] == "planned" and planned["expected_hold_ms"] > 1000
+    assert len(planned["warnings"]) == 1 and "would be refused" in planned["warnings"][0]
+    planned = cairn.ok("snapshot", "create", "web", "--dry-run", "--max-hold", "1s", "--consistency", "live")
+    assert planned["expected_hold_ms"] == 0 and planned["warnings"] == []
+    settled = time.time() + 20
+    while cairn.ok("snapshot", "create", "web", "--dry-run", "--max-hold", "1s")["warnings"]:
+        assert time.time() < settled, "nothing is written any more"
+        time.sleep(0.3)
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])

@@ -1,7 +1,7 @@
 """A capture is some instant of the volume, and its restore is the same tree: generated trees and writers on three
 file systems, compared with a model of every step (lib/runningwriter.py).
 
-CAIRN_WRITER_SEED=N repeats a run's steps; CAIRN_SOAK=1 takes thousands of captures instead of some.
+CAIRN_WRITER_SEED=N repeats a run's steps; the soak takes thousands of captures instead of some (lib/soak.py).
 """
 
 import os
@@ -10,10 +10,10 @@ import random
 import pytest
 
 from lib.runningwriter import KINDS, Bench
+from lib.soak import PART
 
-SOAK = os.environ.get("CAIRN_SOAK") == "1"
 SEED = int(os.environ.get("CAIRN_WRITER_SEED", random.SystemRandom().randrange(1 << 30)))
-SESSIONS = int(os.environ.get("CAIRN_WRITER_SESSIONS", 400 if SOAK else 4))
+SESSIONS = int(os.environ.get("CAIRN_WRITER_SESSIONS", PART.share(400) if PART else 4))
 SESSIONS_OF_A_BENCH = 25  # data, volume and repository are in memory
 
 

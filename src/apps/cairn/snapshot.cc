@@ -86,7 +86,7 @@ std::string render_forecast(const json& forecast) {
     out += "skipped: " + cell(volume, "target") + "  " + cell(volume, "reason") + "\n";
   }
   if (cell(forecast, "consistency") == "live") return out + "the workload would not be held\n";
-  return out + "the workload would be held for at least " +
+  return out + "the workload would be held for about " +
          human_ms(forecast.value("expected_hold_ms", std::int64_t{0})) + " (at most " +
          human_ms(forecast.value("max_hold_ms", std::int64_t{0})) + ")\n";
 }
