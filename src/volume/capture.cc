@@ -354,7 +354,6 @@ Result<CaptureForecast> forecast(Core& core,
   out.consistency = options.consistency;
   out.skipped = plan.skipped;
   TRY_ASSIGN(out.max_hold_ms, max_hold_ms_of(core, options));
-  repository::PassResult certain;
   repository::PassResult hold;
   for (const CaptureRoot& root : plan.roots) {
     TRY_ASSIGN(const repository::SurveyResult found,
@@ -368,13 +367,12 @@ Result<CaptureForecast> forecast(Core& core,
                            .files_to_read = one.files_read,
                            .bytes_to_read = one.bytes_read});
     hold.walk_us += one.walk_us;
-    certain.walk_us += one.walk_us;
     hold.files_read += found.lately.files_read;
     hold.bytes_read += found.lately.bytes_read;
   }
   if (options.consistency == Consistency::kLive) return out;
   // What is read ahead is not in the hold: only the walk is certain to be in it.
-  TRY(check_forecast(expected_hold_ms(certain), out.max_hold_ms));
+  TRY(check_forecast(expected_hold_ms({.walk_us = hold.walk_us}), out.max_hold_ms));
   out.expected_hold_ms = expected_hold_ms(hold);
   if (out.expected_hold_ms > out.max_hold_ms) {
     out.warnings.emplace_back(

@@ -94,6 +94,6 @@ def test_every_operation_survives(pool, name):
     tally.play([Case(name, mode, at) for mode, at in chosen])
     beyond_the_end(tally, name, len(calls))
     inside_recoveries(tally, rng, name, [at for mode, at in chosen if mode == "kill"])
-    print(f"{name}: {len(calls)} calls, {left} cases left to the soak's {'other parts' if PART else 'parts'}; cases {tally}; "
-          f"{tally.missed} ended before their call; seed {SEED}")
+    print(f"{name}: {len(calls)} calls, {left} cases left to {'other parts of ' if PART else ''}the soak; "
+          f"cases {tally}; {tally.missed} ended before their call; seed {SEED}")
     assert not tally.failures, f"seed {SEED}, {len(tally.failures)} failures:\n" + "\n".join(tally.failures[:10])

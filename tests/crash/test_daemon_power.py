@@ -87,11 +87,13 @@ def recording_report(scenario, last_cuts=None, sample=None, budget_s=None):
         recording = record_operation(scenario, Path(directory))
         assert not recording.unsupported, recording.unsupported
         cuts = list(recording.armed_cuts())
-        if last_cuts is None:
-            random.Random(SEED).shuffle(cuts)
-            cuts = PART.of(cuts) if PART else cuts[:sample]
-        else:
+        if last_cuts is not None:
             cuts = cuts[-last_cuts:][::-1]
+        elif PART:
+            cuts = PART.of(cuts)  # by number: parts that have other seeds must not overlap
+        else:
+            random.Random(SEED).shuffle(cuts)
+            cuts = cuts[:sample]
 
         def recover(_base):
             world.cairn.socket.unlink(missing_ok=True)
