@@ -3,8 +3,9 @@
 
 Two sets: (A) 40,000 small files, 0.6 GB, of which 1 % are then rewritten; (B) a database file of 1 GiB, of
 which 1 % of the 8 KiB pages are rewritten. All in one run on one disk, tool after tool in each step, round
-after round; another tool is the first in each round, as the first pays for memory that the machine has not
-touched yet. Restores go onto a fresh ext4 file system in a loop device of direct I/O, and end with its
+after round; another tool is the first in each round. Before each measurement memory is touched and given back: on
+a virtual machine whose host takes free memory away, the next one to touch it pays seconds a GiB, whichever
+tool that is. Restores go onto a fresh ext4 file system in a loop device of direct I/O, and end with its
 syncfs. restic's times are less what `restic cat config` costs, borg's less `borg info`, Cairn's less
 `snapshots`: opening the repository, which Cairn's daemon does once. Prints medians of wall and CPU time, and
 how many times Cairn's each other tool takes. Needs root; about 3 minutes a round on 2 cores.
@@ -13,6 +14,7 @@ how many times Cairn's each other tool takes. Needs root; about 3 minutes a roun
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import random
 import resource
@@ -31,6 +33,7 @@ ENV = {**os.environ, "CAIRN_REPO_PASSWORD": PASSWORD, "RESTIC_PASSWORD": PASSWOR
        "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
 FREE_BYTES = 14 << 30  # two sets, five repositories, one file system to restore onto
 PAGES, PAGE_BYTES = 131_072, 8192
+WARM_BYTES = 2 << 30  # more than a tool and what it reads and writes take; at most half of what is free
 STEPS = ("first", "unchanged", "changed", "restore")
 
 
@@ -112,6 +115,12 @@ def timed(*argv: object, output: Path | None = None) -> Cost:
     with open(output or os.devnull, "wb") as out:
         subprocess.run([str(one) for one in argv], env=ENV, stdout=out, stderr=subprocess.PIPE, check=True)
     return Cost(time.perf_counter() - began, cpu() - before)
+
+
+def warm_memory() -> None:
+    free = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemFree" in line).split()[1])
+    size = min(WARM_BYTES, free * 1024 // 2)
+    mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
 def stored_bytes(path: Path) -> int:
@@ -243,10 +252,12 @@ def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, 
         for tool in tools:
             before = stored_bytes(tool.store)
             os.sync()
+            warm_memory()
             costs[tool.name][step].append(tool.capture(data.root))
             growth[tool.name][step].append(stored_bytes(tool.store) - before)
     for tool in tools:
         with FreshFileSystem(base) as target:
+            warm_memory()
             cost = tool.restore(target)
             synced = timed("sync", "-f", target)
             costs[tool.name]["restore"].append(Cost(cost.wall + synced.wall, cost.cpu + synced.cpu))

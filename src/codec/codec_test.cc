@@ -32,6 +32,25 @@ TEST(Sha256, KnownAnswers) {
   EXPECT_FALSE(Id::parse(std::string(64, 'G')).ok());
 }
 
+TEST(Sha256, ManyAtOnceAreWhatEachIsAlone) {
+  // Every length around the ends of blocks, next to lengths that end before and after it.
+  std::vector<Bytes> contents;
+  for (std::size_t size = 0; size < 200; ++size) contents.push_back(random_data(size, 1));
+  for (const std::size_t size : std::initializer_list<std::size_t>{65'536, 65'537, 1, 100'000, 0,
+                                                                   64, 4096, 1'000'000, 55, 56}) {
+    contents.push_back(random_data(size, 2));
+  }
+  for (std::size_t count = 0; count <= contents.size(); count += count < 5 ? 1 : 41) {
+    const std::vector<ByteView> parts(contents.end() - static_cast<std::ptrdiff_t>(count),
+                                      contents.end());
+    std::vector<Id> ids(count);
+    sha256_all(parts, ids);
+    for (std::size_t i = 0; i < count; ++i) {
+      EXPECT_EQ(ids[i], sha256(parts[i])) << count << " " << i;
+    }
+  }
+}
+
 TEST(Box, OpensWhatItSealed) {
   const BoxKey key = random_box_key();
   Box box(key);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -40,6 +41,9 @@ struct IdHash {
 
 // Thread-safe.
 Id sha256(ByteView bytes);
+// The ids of many, each of them as sha256() makes it: two at a time where the processor can, which
+// takes little more than half the time. ids is as long as parts. Thread-safe.
+void sha256_all(std::span<const ByteView> parts, std::span<Id> ids);
 
 // The same over pieces. One thread at a time.
 class Sha256 {

@@ -38,7 +38,7 @@ Result<std::string> EngineClient::create_container(const ContainerSpec& spec) {
 
 Status EngineClient::start(const std::string& id) {
   TRY(check_object_name(id));
-  TRY_CONTEXT(wire_->post(path_of(id, "/start")), "start " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/start")), "start " + with_short_ids(id));
   return {};
 }
 
@@ -51,25 +51,27 @@ Status EngineClient::stop(const std::string& id, std::optional<int> grace_s) {
     parameters = query({{"t", std::to_string(*grace_s)}});
     total_ms = *grace_s * 1000 + kStopMarginMs;
   }
-  TRY_CONTEXT(wire_->post(path_of(id, "/stop" + parameters), {}, total_ms), "stop " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/stop" + parameters), {}, total_ms),
+              "stop " + with_short_ids(id));
   return {};
 }
 
 Status EngineClient::kill(const std::string& id, const std::string& signal) {
   TRY(check_object_name(id));
-  TRY_CONTEXT(wire_->post(path_of(id, "/kill" + query({{"signal", signal}}))), "kill " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/kill" + query({{"signal", signal}}))),
+              "kill " + with_short_ids(id));
   return {};
 }
 
 Status EngineClient::pause(const std::string& id) {
   TRY(check_object_name(id));
-  TRY_CONTEXT(wire_->post(path_of(id, "/pause")), "pause " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/pause")), "pause " + with_short_ids(id));
   return {};
 }
 
 Status EngineClient::unpause(const std::string& id) {
   TRY(check_object_name(id));
-  TRY_CONTEXT(wire_->post(path_of(id, "/unpause")), "unpause " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/unpause")), "unpause " + with_short_ids(id));
   return {};
 }
 
@@ -78,14 +80,15 @@ Status EngineClient::remove(const std::string& id, RemoveOptions options) {
   std::string parameters =
       query({{"force", options.force ? "1" : "0"}, {"v", options.anonymous_volumes ? "1" : "0"}});
   auto reply = wire_->call("DELETE", path_of(id, parameters));
-  if (!reply.ok()) return reply.error().with_context("remove " + id);
+  if (!reply.ok()) return reply.error().with_context("remove " + with_short_ids(id));
   return {};
 }
 
 Status EngineClient::rename(const std::string& id, const std::string& new_name) {
   TRY(check_object_name(id));
   TRY(check_object_name(new_name));
-  TRY_CONTEXT(wire_->post(path_of(id, "/rename" + query({{"name", new_name}}))), "rename " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/rename" + query({{"name", new_name}}))),
+              "rename " + with_short_ids(id));
   return {};
 }
 
@@ -96,7 +99,8 @@ Status EngineClient::set_restart_policy(const std::string& id,
   int retries = policy == "on-failure" ? retries_max : 0;
   TRY_ASSIGN(std::string body,
              to_text({{"RestartPolicy", {{"Name", policy}, {"MaximumRetryCount", retries}}}}));
-  TRY_CONTEXT(wire_->post(path_of(id, "/update"), body), "set the restart policy of " + id);
+  TRY_CONTEXT(wire_->post(path_of(id, "/update"), body),
+              "set the restart policy of " + with_short_ids(id));
   return {};
 }
 
@@ -105,7 +109,7 @@ Result<std::optional<Container>> EngineClient::find_container(const std::string&
   auto document = wire_->get_json(path_of(id, "/json"));
   if (!document.ok()) {
     if (document.error().code() == Code::kNotFound) return std::optional<Container>();
-    return document.error().with_context("inspect " + id);
+    return document.error().with_context("inspect " + with_short_ids(id));
   }
   TRY_ASSIGN(Container container, parse_container(*document));
   // The engine takes the front of an id for an id: another container than the one asked for.

@@ -86,7 +86,7 @@ Result<ExecResult> EngineClient::exec(const std::string& id,
   TRY_ASSIGN(std::string create_body,
              to_text({{"AttachStdout", true}, {"AttachStderr", true}, {"Cmd", argv}}));
   auto created = wire_->call("POST", fmt::format("/containers/{}/exec", id), create_body);
-  if (!created.ok()) return created.error().with_context("exec in " + id);
+  if (!created.ok()) return created.error().with_context("exec in " + with_short_ids(id));
   TRY_ASSIGN(nlohmann::json document, parse_json(created->body));
   JsonFault fault;
   std::string exec_id = JsonReader(document, fault).text("Id");
@@ -125,9 +125,9 @@ Result<ExecResult> EngineClient::exec(const std::string& id,
       result.output = error.message();
       return result;
     }
-    return error.with_context("exec in " + id);
+    return error.with_context("exec in " + with_short_ids(id));
   }
-  if (!fed.ok()) return fed.error().with_context("exec in " + id);
+  if (!fed.ok()) return fed.error().with_context("exec in " + with_short_ids(id));
 
   TRY_ASSIGN(os::Patience patience, os::Patience::until(monotonic_ms() + kExecEndMs));
   while (true) {
@@ -137,7 +137,7 @@ Result<ExecResult> EngineClient::exec(const std::string& id,
       result.exit_code = end.exit_code;
       return result;
     }
-    TRY_CONTEXT(patience.nap(kExecPollMs), "exec in " + id);
+    TRY_CONTEXT(patience.nap(kExecPollMs), "exec in " + with_short_ids(id));
   }
 }
 

@@ -111,6 +111,9 @@ TEST(EngineClient, WordsOfTheEngineHaveShortIds) {
                                   "mkdir /o/" + id + "/m", "dead beef " + id.substr(1) + " face"}) {
     EXPECT_EQ(words(kept), before + kept);
   }
+  CannedServer server({pong(), reply(409, R"({"message":"words"})")});
+  EXPECT_EQ(EngineClient(server.path()).start(id).error().message(),
+            "start 0123456789ab: engine: words");
 }
 
 TEST(EngineClient, NothingButANameGetsIntoAPath) {

@@ -67,22 +67,6 @@ Code code_of(int status, std::string_view message) {
   }
 }
 
-// Whole ids of containers as people know them, by their first digits. What stands in a path or
-// behind "sha256:" is left as it is.
-std::string with_short_ids(std::string_view text) {
-  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  std::string out;
-  while (!text.empty()) {
-    const std::size_t digits =
-        static_cast<std::size_t>(std::ranges::find_if_not(text, is_hex) - text.begin());
-    const bool free = out.empty() || (out.back() != '/' && out.back() != ':');
-    out += text.substr(
-        0, digits == kIdDigits && free ? kIdDigitsShown : std::max<std::size_t>(digits, 1));
-    text.remove_prefix(std::max<std::size_t>(digits, 1));
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string query(const std::vector<std::pair<std::string, std::string>>& parameters) {
@@ -100,6 +84,20 @@ Status check_object_name(std::string_view name) {
               });
   if (!fine) return Error(Code::kInvalid, "not an engine's object name: " + printable(name));
   return {};
+}
+
+std::string with_short_ids(std::string_view text) {
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t digits =
+        static_cast<std::size_t>(std::ranges::find_if_not(text, is_hex) - text.begin());
+    const bool free = out.empty() || (out.back() != '/' && out.back() != ':');
+    out += text.substr(
+        0, digits == kIdDigits && free ? kIdDigitsShown : std::max<std::size_t>(digits, 1));
+    text.remove_prefix(std::max<std::size_t>(digits, 1));
+  }
+  return out;
 }
 
 Error refusal(const net::Response& response) {

@@ -27,6 +27,10 @@ std::string query(const std::vector<std::pair<std::string, std::string>>& parame
 // network: [a-zA-Z0-9][a-zA-Z0-9_.-]*, at most 255 bytes. Nothing else gets into a request's path.
 Status check_object_name(std::string_view name);
 
+// The text with whole ids of containers as people know them, by their first digits. What stands in
+// a path or behind "sha256:" is left as it is.
+std::string with_short_ids(std::string_view text);
+
 class EngineClient::Wire {
  public:
   explicit Wire(std::string socket_path) : http_(std::move(socket_path)) {}

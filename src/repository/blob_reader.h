@@ -24,7 +24,8 @@ class BlobReader {
   Result<std::vector<Node>> load_tree(const Id& id);
   // Opens one blob out of sealed bytes that were read from its pack; plain then holds it, verified.
   Status open(const PackedBlob& blob, ByteView sealed, Bytes& plain);
-  // The same without copies: plain is plain_size(blob) bytes long, sealed is used up.
+  // The same without copies, and without a look at the id, which is the caller's to check: plain is
+  // plain_size(blob) bytes long, sealed is used up.
   Status open_into(const PackedBlob& blob, std::span<std::byte> sealed, std::span<std::byte> plain);
 
  private:

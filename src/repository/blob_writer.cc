@@ -121,7 +121,12 @@ Status BlobWriter::append(const PackedBlob& blob, ByteView sealed, codec::Box& b
 
 Result<Id> BlobWriter::store(BlobType type, ByteView plain, StoreContext& context) {
   const Id id = codec::sha256(plain);
-  if (!claim(type, id)) return id;
+  TRY(store(type, id, plain, context));
+  return id;
+}
+
+Status BlobWriter::store(BlobType type, const Id& id, ByteView plain, StoreContext& context) {
+  if (!claim(type, id)) return {};
   PackedBlob blob{.id = id, .type = type};
   ByteView stored = plain;
   if (type == BlobType::kTree) {
@@ -136,8 +141,7 @@ Result<Id> BlobWriter::store(BlobType type, ByteView plain, StoreContext& contex
   const std::span<std::byte> sealed = std::span(context.sealed).first(sealed_bytes);
   context.box.seal_into(stored, sealed);
   ++blobs_added_;
-  TRY(append(blob, sealed, context.box));
-  return id;
+  return append(blob, sealed, context.box);
 }
 
 Result<Id> BlobWriter::store_zeros(std::size_t size_bytes, StoreContext& context) {

@@ -32,9 +32,11 @@ struct StoreContext {
   explicit StoreContext(const codec::BoxKey& key) : box(key) {}
   codec::Box box;
   codec::Compressor compressor;
-  Bytes tree;                  // the frame of a tree
-  Bytes sealed;                // never shrinks
-  std::size_t zero_bytes = 0;  // the length whose all-zero blob is zero_id; 0: none yet
+  Bytes tree;                    // the frame of a tree
+  Bytes sealed;                  // never shrinks
+  std::vector<ByteView> chunks;  // that are hashed together
+  std::vector<Id> ids;           // theirs
+  std::size_t zero_bytes = 0;    // the length whose all-zero blob is zero_id; 0: none yet
   Id zero_id;
 };
 
@@ -47,6 +49,8 @@ class BlobWriter {
 
   // Stores plain unless it is known already. Its id.
   Result<Id> store(BlobType type, ByteView plain, StoreContext& context);
+  // The same for a caller who knows its id.
+  Status store(BlobType type, const Id& id, ByteView plain, StoreContext& context);
   // The id of that many zero bytes, stored if need be.
   Result<Id> store_zeros(std::size_t size_bytes, StoreContext& context);
   // True where the blob is in the index or was stored by this writer.

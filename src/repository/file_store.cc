@@ -22,6 +22,10 @@ void ensure_size(Bytes& buffer, std::size_t size) {
   if (buffer.size() < size) buffer.resize(size);
 }
 
+bool is_zeros(ByteView chunk) {
+  return chunk.size() >= kHoleBytesMin && codec::is_zero(chunk);
+}
+
 void put_id(OpenFile& file, std::size_t index, const Id& id) {
   const std::scoped_lock lock(file.mutex);
   if (file.content.size() <= index) file.content.resize(index + 1);
@@ -47,7 +51,7 @@ Result<ReadableFile> open_to_read(const os::Dir& dir, const std::string& name) {
 }
 
 Result<Id> FileStore::store_chunk(ByteView chunk, StoreContext& context) {
-  if (chunk.size() >= kHoleBytesMin && codec::is_zero(chunk)) {
+  if (is_zeros(chunk)) {
     return writer_.store_zeros(chunk.size(), context);
   }
   return writer_.store(BlobType::kData, chunk, context);
@@ -120,11 +124,24 @@ Status FileStore::store_step(
   ensure_size(buffer, length);
   TRY_ASSIGN(const std::size_t got,
              os::read_at(file.fd, std::span(buffer).first(length), file.offset + begin));
-  std::size_t index = begin / file.fixed_bytes;
-  for (std::size_t at = 0; at < got; at += file.fixed_bytes, ++index) {
-    const std::size_t size = std::min(file.fixed_bytes, got - at);
-    TRY_ASSIGN(const Id id, store_chunk(ByteView(buffer).subspan(at, size), context));
-    put_id(file, index, id);
+  context.chunks.clear();
+  for (std::size_t at = 0; at < got; at += file.fixed_bytes) {
+    const auto chunk = ByteView(buffer).subspan(at, std::min(file.fixed_bytes, got - at));
+    // The id of zeros is known.
+    context.chunks.push_back(is_zeros(chunk) ? ByteView() : chunk);
+  }
+  context.ids.resize(context.chunks.size());
+  codec::sha256_all(context.chunks, context.ids);
+  for (std::size_t i = 0; i < context.chunks.size(); ++i) {
+    const ByteView chunk = context.chunks[i];
+    Id& id = context.ids[i];
+    if (chunk.empty()) {
+      const std::size_t size = std::min(file.fixed_bytes, got - i * file.fixed_bytes);
+      TRY_ASSIGN(id, writer_.store_zeros(size, context));
+    } else {
+      TRY(writer_.store(BlobType::kData, id, chunk, context));
+    }
+    put_id(file, begin / file.fixed_bytes + i, id);
   }
   stored_(got);
   if (got == length) return {};

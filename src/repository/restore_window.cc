@@ -111,14 +111,57 @@ std::vector<RestoreWindow::Range> RestoreWindow::plan(std::span<Need> batch,
   return ranges;
 }
 
-Status RestoreWindow::write_run(Worker& worker) {
-  if (!worker.file) return {};
-  const std::shared_ptr<RestoreFile> file = std::move(worker.file);
-  const ByteView run = ByteView(worker.plain).first(worker.bytes);
+Status RestoreWindow::open_part(std::span<Need> part, Worker& worker) {
+  std::size_t bytes = 0;
+  for (Need& need : part) {
+    need.plain_at = bytes;
+    bytes += plain_size(need.blob);
+  }
+  ensure_size(worker.plain, bytes);
+  const auto content = [&](const Need& need) {
+    return std::span(worker.plain).subspan(need.plain_at, plain_size(need.blob));
+  };
+  const auto repeats = [&](const Need& need) {
+    return &need != part.data() && (&need - 1)->blob == need.blob;
+  };
+  worker.opened.clear();
+  worker.contents.clear();
+  for (const Need& need : part) {
+    if (repeats(need)) continue;
+    // What does not open (its range could not be read, it is damaged, or it was opened in place
+    // once before) is not what its id says, which is looked at below.
+    const auto sealed = std::span(worker.sealed).subspan(need.sealed_at, need.blob.length);
+    static_cast<void>(worker.reader.open_into(need.blob, sealed, content(need)));
+    worker.opened.push_back(&need);
+    worker.contents.emplace_back(content(need));
+  }
+  worker.ids.resize(worker.opened.size());
+  codec::sha256_all(worker.contents, worker.ids);
+  for (std::size_t i = 0; i < worker.opened.size(); ++i) {
+    const Need& need = *worker.opened[i];
+    if (worker.ids[i] == need.blob.id) continue;
+    // Another pack may hold a good copy.
+    auto copy = worker.reader.load(need.blob.type, need.blob.id);
+    if (copy.ok() && copy->size() != plain_size(need.blob)) {
+      copy = Error(Code::kCorrupt, "blob of another size");
+    }
+    if (!copy.ok()) return copy.error().with_context("pack " + need.pack.hex().substr(0, 8));
+    std::ranges::copy(*copy, content(need).begin());
+  }
+  for (const Need& need : part) {
+    if (repeats(need)) std::ranges::copy(content(*(&need - 1)), content(need).begin());
+  }
+  return {};
+}
+
+Status RestoreWindow::write_run(std::span<Need> run, ByteView content) {
+  const std::shared_ptr<RestoreFile> file = std::move(run.front().file);
+  const std::uint64_t offset = run.front().offset;
+  for (Need& need : run) need.file.reset();
   // The kernel lets one writer at a time into a file; a second one would wait spinning.
   std::unique_lock lock(file->mutex);
   TRY(open_new(*file));
-  auto end = write_with_holes(file->fd, run, worker.offset);
+  auto end = write_with_holes(file->fd, content, offset);
   lock.unlock();
   if (end.ok() && !file->sized && *end != file->node.size) {
     const Status cut = os::truncate(file->fd, file->node.size);
@@ -126,45 +169,23 @@ Status RestoreWindow::write_run(Worker& worker) {
   }
   if (!end.ok()) return end.error().with_context(printable(file->node.name));
   // The disk works while more is opened: whoever restores syncs in the end.
-  if (run.size() >= kWritebackBytesMin) {
-    os::begin_writeback(file->fd, worker.offset, run.size());
+  if (content.size() >= kWritebackBytesMin) {
+    os::begin_writeback(file->fd, offset, content.size());
   }
-  return file->pending.fetch_sub(worker.blobs) == worker.blobs ? finish(*file) : Status();
+  return file->pending.fetch_sub(run.size()) == run.size() ? finish(*file) : Status();
 }
 
-// Opens batch[i] behind the run that it continues, or begins a new one with it.
-Status RestoreWindow::add_to_run(std::span<Need> batch, std::size_t i, Worker& worker) {
-  Need& need = batch[i];
-  const std::size_t size = plain_size(need.blob);
-  const bool joins = worker.file == need.file && worker.offset + worker.bytes == need.offset &&
-                     worker.bytes + size <= kRunBytesMax;
-  if (!joins) {
-    TRY(write_run(worker));
-    worker.file = need.file;
-    worker.offset = need.offset;
-    worker.bytes = worker.blobs = 0;
-  }
-  need.file.reset();
-  ensure_size(worker.plain, worker.bytes + size);
-  const std::span<std::byte> plain = std::span(worker.plain).subspan(worker.bytes, size);
-  if (i > 0 && batch[i - 1].blob == need.blob) {
-    // The same blob once more: it is still where it was opened.
-    std::memmove(plain.data(), worker.plain.data() + worker.last_at, size);
-  } else {
-    const Status opened = worker.reader.open_into(
-        need.blob, std::span(worker.sealed).subspan(need.sealed_at, need.blob.length), plain);
-    // Its range could not be read, it is damaged, or it was opened in place once before. Another
-    // pack may hold a good copy.
-    if (!opened.ok()) {
-      auto copy = worker.reader.load(need.blob.type, need.blob.id);
-      if (copy.ok() && copy->size() != size) copy = Error(Code::kCorrupt, "blob of another size");
-      if (!copy.ok()) return copy.error().with_context("pack " + need.pack.hex().substr(0, 8));
-      std::copy(copy->begin(), copy->end(), plain.begin());
+Status RestoreWindow::write_part(std::span<Need> part, ByteView plain) {
+  for (std::size_t i = 0; i < part.size();) {
+    std::size_t bytes = plain_size(part[i].blob);
+    std::size_t end = i + 1;
+    while (end < part.size() && part[end].file == part[i].file &&
+           part[end].offset == part[i].offset + bytes) {
+      bytes += plain_size(part[end++].blob);
     }
+    TRY(write_run(part.subspan(i, end - i), plain.subspan(part[i].plain_at, bytes)));
+    i = end;
   }
-  worker.last_at = worker.bytes;
-  worker.bytes += size;
-  ++worker.blobs;
   return {};
 }
 
@@ -180,12 +201,19 @@ Status RestoreWindow::restore_batch(std::span<Need> batch,
     // What cannot be read does not open: each of its blobs is then looked for by itself.
     if (!loaded.ok()) std::ranges::fill(sealed, std::byte{0});
   }
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    const std::uint64_t bytes = plain_size(batch[i].blob);
-    TRY(add_to_run(batch, i, worker));
+  while (!batch.empty()) {
+    std::uint64_t bytes = plain_size(batch.front().blob);
+    std::size_t count = 1;
+    while (count < batch.size() && bytes + plain_size(batch[count].blob) <= kRunBytesMax) {
+      bytes += plain_size(batch[count++].blob);
+    }
+    const std::span<Need> part = batch.first(count);
+    TRY(open_part(part, worker));
+    TRY(write_part(part, worker.plain));
     wrote(bytes);
+    batch = batch.subspan(count);
   }
-  return write_run(worker);
+  return {};
 }
 
 Status RestoreWindow::run(const std::stop_token& stop,

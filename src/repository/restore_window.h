@@ -79,6 +79,7 @@ class RestoreWindow {
     std::shared_ptr<RestoreFile> file;
     std::uint64_t offset;
     std::size_t sealed_at = 0;  // in its worker's sealed bytes
+    std::size_t plain_at = 0;   // in its worker's plain bytes
   };
   // Neighbours in one pack.
   struct Range {
@@ -89,19 +90,16 @@ class RestoreWindow {
     [[nodiscard]] std::size_t size() const { return end - begin; }
   };
 
-  // What one thread needs: a batch's sealed bytes, and a run of blobs that follow each other in one
-  // file, which are written by one call.
+  // What one thread needs: a batch's sealed bytes, and the plain ones of a part of it.
   struct Worker {
     explicit Worker(Repository& repository) : reader(repository) {}
     BlobReader reader;
     std::vector<Need*> by_pack;  // of the batch
     Bytes sealed;
     Bytes plain;
-    std::shared_ptr<RestoreFile> file;  // of the run; null: there is none
-    std::uint64_t offset = 0;           // of the run, in the file
-    std::size_t bytes = 0;              // of the run, at the beginning of plain
-    std::size_t blobs = 0;              // of the run
-    std::size_t last_at = 0;            // in plain: the blob that was opened last
+    std::vector<const Need*> opened;  // of the part: each blob once
+    std::vector<ByteView> contents;   // what they opened to
+    std::vector<Id> ids;              // what that is
   };
 
   // needs_ in their order, cut into what one thread does at a time.
@@ -110,8 +108,11 @@ class RestoreWindow {
   Status restore_batch(std::span<Need> batch,
                        Worker& worker,
                        const std::function<void(std::uint64_t)>& wrote);
-  Status add_to_run(std::span<Need> batch, std::size_t i, Worker& worker);
-  static Status write_run(Worker& worker);
+  // Fills worker.plain with what the needs of a part are of, verified.
+  static Status open_part(std::span<Need> part, Worker& worker);
+  static Status write_part(std::span<Need> part, ByteView plain);
+  // Writes needs that follow each other in one file.
+  static Status write_run(std::span<Need> run, ByteView content);
 
   Repository& repository_;
   std::vector<Need> needs_;
