@@ -6,9 +6,9 @@ which 1 % of the 8 KiB pages are rewritten. All in one run on one disk, tool aft
 after round; another tool is the first in each round. Before each measurement memory is touched and given back: on
 a virtual machine whose host takes free memory away, the next one to touch it pays seconds a GiB, whichever
 tool that is. Restores go onto a fresh ext4 file system in a loop device of direct I/O, and end with its
-syncfs. restic's times are less what `restic cat config` costs, borg's less `borg info`, Cairn's less
+syncfs. restic's times are less what `restic cat config` costs just before, borg's less `borg info`, Cairn's less
 `snapshots`: opening the repository, which Cairn's daemon does once. Prints medians of wall and CPU time, and
-how many times Cairn's each other tool takes. Needs root; about 3 minutes a round on 2 cores.
+how many times Cairn's each other tool takes. Needs root; about 9 minutes a round on 2 cores.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import mmap
 import os
 import random
+import re
 import resource
 import shutil
 import statistics
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +35,8 @@ ENV = {**os.environ, "CAIRN_REPO_PASSWORD": PASSWORD, "RESTIC_PASSWORD": PASSWOR
        "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes"}
 FREE_BYTES = 14 << 30  # two sets, five repositories, one file system to restore onto
 PAGES, PAGE_BYTES = 131_072, 8192
-WARM_BYTES = 2 << 30  # more than a tool and what it reads and writes take; at most half of what is free
+WARM_BYTES = 3 << 29  # more than a tool and what it writes take
+PAGE, HUGE_ORDER = mmap.PAGESIZE, 9
 STEPS = ("first", "unchanged", "changed", "restore")
 
 
@@ -118,8 +121,12 @@ def timed(*argv: object, output: Path | None = None) -> Cost:
 
 
 def warm_memory() -> None:
-    free = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemFree" in line).split()[1])
-    size = min(WARM_BYTES, free * 1024 // 2)
+    """Pages come from the shortest free blocks that are long enough, so all that are shorter than what a host
+    takes away are touched, and then some."""
+    blocks = [line.split("zone")[1].split()[1:] for line in Path("/proc/buddyinfo").read_text().splitlines()]
+    short = sum(int(count) * PAGE << order for zone in blocks for order, count in enumerate(zone[:HUGE_ORDER]))
+    free = int(re.search(r"MemFree: +(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
+    size = min(short + WARM_BYTES, free * 3 // 4)
     mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
@@ -136,19 +143,21 @@ class Cairn:
 
     def begin(self) -> None:
         timed(self.tool, "init", self.store)
-        self.opening = timed(self.tool, "snapshots", self.store)
         self.scratch = self.base / "cairn-scratch"
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
+
+    def open(self) -> Cost:
+        return timed(self.tool, "snapshots", self.store)
 
     def capture(self, source: Path) -> Cost:
         output = self.base / "id"
         cost = timed(self.tool, "capture", self.store, self.scratch, source, output=output)
         self.ident = output.read_text().strip()
-        return cost.less(self.opening)
+        return cost
 
     def restore(self, target: Path) -> Cost:
-        return timed(self.tool, "restore", self.store, self.ident, "/volumes/0", target).less(self.opening)
+        return timed(self.tool, "restore", self.store, self.ident, "/volumes/0", target)
 
 
 class Restic:
@@ -160,13 +169,15 @@ class Restic:
 
     def begin(self) -> None:
         timed(*self.command, "init")
-        self.opening = timed(*self.command, "cat", "config")
+
+    def open(self) -> Cost:
+        return timed(*self.command, "cat", "config")
 
     def capture(self, source: Path) -> Cost:
-        return timed(*self.command, "backup", source).less(self.opening)
+        return timed(*self.command, "backup", source)
 
     def restore(self, target: Path) -> Cost:
-        return timed(*self.command, "restore", "latest", "--target", target).less(self.opening)
+        return timed(*self.command, "restore", "latest", "--target", target)
 
 
 class Borg:
@@ -179,14 +190,16 @@ class Borg:
 
     def begin(self) -> None:
         timed("borg", "init", "-e", "repokey-blake2", self.store)
-        self.opening = timed("borg", "info", self.store)
+
+    def open(self) -> Cost:
+        return timed("borg", "info", self.store)
 
     def capture(self, source: Path) -> Cost:
         self.count += 1
-        return timed("borg", "create", f"{self.store}::{self.count}", source).less(self.opening)
+        return timed("borg", "create", f"{self.store}::{self.count}", source)
 
     def restore(self, target: Path) -> Cost:
-        return timed("sh", "-c", f"cd {target} && borg extract {self.store}::{self.count}").less(self.opening)
+        return timed("sh", "-c", f"cd {target} && borg extract {self.store}::{self.count}")
 
 
 class Tar:
@@ -198,6 +211,9 @@ class Tar:
 
     def begin(self) -> None:
         self.store.mkdir()
+
+    def open(self) -> None:
+        """There is nothing to open."""
 
     def capture(self, source: Path) -> Cost:
         archive = self.store / str(len(list(self.store.iterdir())))
@@ -238,27 +254,32 @@ def load() -> str:
     return "load " + " ".join(Path("/proc/loadavg").read_text().split()[:3]) + f" on {os.cpu_count()} cores"
 
 
+def measure(tool: Cairn | Restic | Borg | Tar, act: Callable[[Path], Cost], place: Path, opening: dict) -> Cost:
+    warm_memory()
+    if tool.open() is None:
+        return act(place)
+    cost = tool.open()  # the first one may have read the program from the disk
+    opening.setdefault(tool.name, []).append(cost)
+    return act(place).less(cost)
+
+
 def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, growth: dict, opening: dict) -> None:
     tools = [Cairn(base), Restic(base), Borg(base),
              Tar(base, "tar+zstd", "zstd -q -3 -T0 -c", "zstd -dc"), Tar(base, "tar+pigz", "pigz -c", "pigz -dc")]
     tools = tools[first % len(tools) :] + tools[: first % len(tools)]
     for tool in tools:
         tool.begin()
-        if cost := getattr(tool, "opening", None):
-            opening.setdefault(tool.name, []).append(cost)
     for step in STEPS[:3]:
         if step == "changed":
             data.change()
         for tool in tools:
             before = stored_bytes(tool.store)
             os.sync()
-            warm_memory()
-            costs[tool.name][step].append(tool.capture(data.root))
+            costs[tool.name][step].append(measure(tool, tool.capture, data.root, opening))
             growth[tool.name][step].append(stored_bytes(tool.store) - before)
     for tool in tools:
         with FreshFileSystem(base) as target:
-            warm_memory()
-            cost = tool.restore(target)
+            cost = measure(tool, tool.restore, target, opening)
             synced = timed("sync", "-f", target)
             costs[tool.name]["restore"].append(Cost(cost.wall + synced.wall, cost.cpu + synced.cpu))
     for path in [*(tool.store for tool in tools), base / "cairn-scratch", base / "restic-cache", base / "borg-base"]:
