@@ -224,6 +224,39 @@ TEST_F(Stored, EveryFlippedByteOfAPackIsFound) {
   EXPECT_EQ(errors_of(check(*repository_, ReadData::kYes, progress_, {})), 0U);
 }
 
+TEST_F(Stored, ADamagedPackIsPassedOverWhereAnotherHoldsTheBlobs) {
+  fill();
+  // One block three times, in chunks of fixed length since the file has holes.
+  const std::string block = noise(64 << 10, 7);
+  write_file(source() + "/repeated", block + block + block);
+  std::filesystem::resize_file(source() + "/repeated", 8 << 20);
+  stored();
+  // Without its index nothing is known, and all is stored once more.
+  const auto index = files_below(path_ + "/repo/index");
+  const std::filesystem::path aside = path_ + "/aside";
+  std::filesystem::create_directory(aside);
+  for (const auto& file : index) std::filesystem::rename(file, aside / file.filename());
+  reopen();
+  const Id id = stored();
+  for (const auto& file : index) std::filesystem::rename(aside / file.filename(), file);
+  reopen();
+  std::size_t damaged = 0;
+  for (const auto& pack : files_below(path_ + "/repo/data")) {
+    const std::string good = read_back(pack);
+    if (good.size() < (1 << 20)) continue;  // of trees, whose top is each snapshot's own
+    ++damaged;
+    std::filesystem::permissions(pack, std::filesystem::perms::owner_all);
+    write_file(pack, std::string(good.size(), '\0'));
+    const Status restored = restore_path(id);
+    ASSERT_TRUE(restored.ok()) << restored.error().message();
+    for (const char* name : {"/small", "/repeated", "/dir/large", "/dir/below/pages"}) {
+      EXPECT_EQ(read_back(target() + name), read_back(source() + name)) << name;
+    }
+    write_file(pack, good);
+  }
+  EXPECT_EQ(damaged, 2U);
+}
+
 TEST_F(Stored, ChangedIndexSnapshotAndConfigFilesAreRefused) {
   fill();
   stored();
