@@ -8,7 +8,9 @@ a virtual machine whose host takes free memory away, the next one to touch it pa
 tool that is. Restores go onto a fresh ext4 file system in a loop device of direct I/O, and end with its
 syncfs. restic's times are less what `restic cat config` costs just before, borg's less `borg info`, Cairn's less
 `snapshots`: opening the repository, which Cairn's daemon does once. Prints medians of wall and CPU time, and
-how many times Cairn's each other tool takes. Needs root; about 9 minutes a round on 2 cores.
+how many times Cairn's each other tool takes. Of an unchanged file the subtraction leaves nothing to divide by,
+so unchanged captures are printed as users wait for them, too: with opening for tools that open each time, for
+Cairn without. Needs root; about 9 minutes a round on 2 cores.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ FREE_BYTES = 14 << 30  # two sets, five repositories, one file system to restore
 PAGES, PAGE_BYTES = 131_072, 8192
 WARM_BYTES = 3 << 29  # more than a tool and what it writes take
 PAGE, HUGE_ORDER = mmap.PAGESIZE, 9
+RESOLUTION_S = 0.01  # two runs of one tool differ by that much and more: no difference counts as less
 STEPS = ("first", "unchanged", "changed", "restore")
 
 
@@ -106,7 +109,7 @@ class Cost:
         self.wall, self.cpu = wall, cpu
 
     def less(self, other: Cost) -> Cost:
-        return Cost(max(self.wall - other.wall, 0.001), max(self.cpu - other.cpu, 0.001))
+        return Cost(max(self.wall - other.wall, RESOLUTION_S), max(self.cpu - other.cpu, RESOLUTION_S))
 
 
 def timed(*argv: object, output: Path | None = None) -> Cost:
@@ -254,16 +257,29 @@ def load() -> str:
     return "load " + " ".join(Path("/proc/loadavg").read_text().split()[:3]) + f" on {os.cpu_count()} cores"
 
 
-def measure(tool: Cairn | Restic | Borg | Tar, act: Callable[[Path], Cost], place: Path, opening: dict) -> Cost:
+class Opening:
+    """What opening the repository cost each tool, and unchanged captures as users wait for them."""
+
+    def __init__(self) -> None:
+        self.costs: dict[str, list[Cost]] = {}
+        self.waited: dict[str, list[Cost]] = {}
+
+
+def measure(tool: Cairn | Restic | Borg | Tar, step: str, act: Callable[[Path], Cost], place: Path,
+            opening: Opening) -> Cost:
     warm_memory()
-    if tool.open() is None:
-        return act(place)
-    cost = tool.open()  # the first one may have read the program from the disk
-    opening.setdefault(tool.name, []).append(cost)
-    return act(place).less(cost)
+    tool.open()  # the first one may read the program from the disk
+    cost = tool.open()
+    whole = act(place)
+    net = whole.less(cost) if cost else whole
+    if cost:
+        opening.costs.setdefault(tool.name, []).append(cost)
+    if step == "unchanged":
+        opening.waited.setdefault(tool.name, []).append(net if isinstance(tool, Cairn) else whole)
+    return net
 
 
-def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, growth: dict, opening: dict) -> None:
+def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, growth: dict, opening: Opening) -> None:
     tools = [Cairn(base), Restic(base), Borg(base),
              Tar(base, "tar+zstd", "zstd -q -3 -T0 -c", "zstd -dc"), Tar(base, "tar+pigz", "pigz -c", "pigz -dc")]
     tools = tools[first % len(tools) :] + tools[: first % len(tools)]
@@ -275,34 +291,39 @@ def run_round(data: SmallFiles | Database, base: Path, first: int, costs: dict, 
         for tool in tools:
             before = stored_bytes(tool.store)
             os.sync()
-            costs[tool.name][step].append(measure(tool, tool.capture, data.root, opening))
+            costs[tool.name][step].append(measure(tool, step, tool.capture, data.root, opening))
             growth[tool.name][step].append(stored_bytes(tool.store) - before)
     for tool in tools:
         with FreshFileSystem(base) as target:
-            cost = measure(tool, tool.restore, target, opening)
+            cost = measure(tool, "restore", tool.restore, target, opening)
             synced = timed("sync", "-f", target)
             costs[tool.name]["restore"].append(Cost(cost.wall + synced.wall, cost.cpu + synced.cpu))
     for path in [*(tool.store for tool in tools), base / "cairn-scratch", base / "restic-cache", base / "borg-base"]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def report(data: SmallFiles | Database, rounds: int, costs: dict, growth: dict, opening: dict) -> None:
-    def middle(name: str, step: str, kind: str) -> float:
-        return statistics.median(getattr(cost, kind) for cost in costs[name][step])
+def median(costs: list[Cost]) -> Cost:
+    return Cost(statistics.median(cost.wall for cost in costs), statistics.median(cost.cpu for cost in costs))
+
+
+def cell(cost: Cost, ours: Cost) -> str:
+    return f"{cost.wall:7.2f}/{cost.cpu:5.2f} ({cost.wall / ours.wall:5.1f}/{cost.cpu / ours.cpu:5.1f})"
+
+
+def report(data: SmallFiles | Database, rounds: int, costs: dict, growth: dict, opening: Opening) -> None:
 
     print(f"{data.name}: {stored_bytes(data.root) / 1e6:.0f} MB, median of {rounds}, {load()}")
     print("  seconds wall/CPU, and in brackets how many times Cairn's; MB stored by each capture")
     print(f"  {'':9}" + "".join(f"{step:>27}" for step in STEPS) + f"{'MB':>22}")
     for name in costs:
-        cells = ""
-        for step in STEPS:
-            wall, cpu = middle(name, step, "wall"), middle(name, step, "cpu")
-            ours = middle("cairn", step, "wall"), middle("cairn", step, "cpu")
-            cells += f"{wall:7.2f}/{cpu:5.2f} ({wall / ours[0]:5.1f}/{cpu / ours[1]:5.1f})"
+        cells = "".join(cell(median(costs[name][step]), median(costs["cairn"][step])) for step in STEPS)
         sizes = " + ".join(f"{statistics.median(growth[name][step]) / 1e6:.1f}" for step in STEPS[:3])
         print(f"  {name:9}{cells}{sizes:>22}")
     print("  opening, which is taken off: " +
-          ", ".join(f"{name} {statistics.median(cost.wall for cost in opening[name]):.2f} s" for name in opening))
+          ", ".join(f"{name} {median(found).wall:.2f} s" for name, found in opening.costs.items()))
+    ours = median(opening.waited["cairn"])
+    print("  unchanged as users wait for it: " +
+          ", ".join(f"{name}{cell(median(found), ours)}" for name, found in opening.waited.items()))
     ratio = statistics.median(growth["cairn"]["changed"]) / max(1, statistics.median(growth["restic"]["changed"]))
     print(f"  growth at 1 % changed: {ratio:.2f} of restic's (target: at most 0.33)", flush=True)
 
@@ -326,7 +347,7 @@ def main() -> int:
             names = ("cairn", "restic", "borg", "tar+zstd", "tar+pigz")
             costs: dict = {name: {step: [] for step in STEPS} for name in names}
             growth: dict = {name: {step: [] for step in STEPS[:3]} for name in names}
-            opening: dict = {}
+            opening = Opening()
             for number in range(options.rounds):
                 run_round(data, base, number, costs, growth, opening)
             report(data, options.rounds, costs, growth, opening)

@@ -57,7 +57,7 @@ struct ScanDir {
   std::string name;                // in above
   os::Dir dir;
   os::FileId id;
-  std::optional<DirFacts> known;      // until it is entered
+  std::optional<DirFacts> known;      // until it is entered; of what is unchanged, only the names
   std::vector<ScannedEntry> entries;  // in byte order of name; one without a name vanished
 
   ScanDir(std::shared_ptr<ScanDir> above_it,

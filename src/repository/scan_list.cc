@@ -37,7 +37,7 @@ Result<bool> read_special(const os::Dir& dir, Fact& fact) {
 }
 
 // The known fact of that name; from moves forward.
-const Fact* find_known(const DirFacts* known, const std::string& name, std::size_t& from) {
+Fact* find_known(DirFacts* known, const std::string& name, std::size_t& from) {
   if (known == nullptr) return nullptr;
   while (from < known->entries.size() && known->entries[from].node.name < name) ++from;
   if (from == known->entries.size() || known->entries[from].node.name != name) return nullptr;
@@ -46,8 +46,9 @@ const Fact* find_known(const DirFacts* known, const std::string& name, std::size
 
 }  // namespace
 
-// One entry: its place in out, or nothing where it is left out.
-Status Lister::look_at(const std::string& name, const Fact* before, Listing& out) const {
+// One entry: its place in out, or nothing where it is left out. Where all of before holds still, it
+// is taken but for its name: memory of copies would be freed by another thread, which costs more.
+Status Lister::look_at(const std::string& name, Fact* before, Listing& out) const {
   ScanDir& at = *out.dir;
   TRY_ASSIGN(const std::optional<os::Stat> stat, at.dir.find(name));
   if (!stat) return {};
@@ -73,7 +74,8 @@ Status Lister::look_at(const std::string& name, const Fact* before, Listing& out
   if (!is_directory && stat->links > 1) out.links.emplace_back(stat->inode, stat->links);
   ScannedEntry seen;
   if (same && before->id == *id) {
-    seen = {*before, true};
+    seen = {std::move(*before), true};
+    before->node.name = name;
     // The number of names is no change of the object's content, but a fact of its own.
     if (!is_directory) seen.fact.node.links = stat->links;
     at.entries.push_back(std::move(seen));
@@ -109,7 +111,7 @@ Status Lister::fill(Listing& out) const {
   at.entries.reserve(names.size());
   std::size_t from = 0;
   for (const os::Entry& entry : names) {
-    const Fact* before = find_known(at.known ? &*at.known : nullptr, entry.name, from);
+    Fact* const before = find_known(at.known ? &*at.known : nullptr, entry.name, from);
     TRY(look_at(entry.name, before, out));
   }
   return {};

@@ -45,7 +45,7 @@ class Lister {
 
  private:
   [[nodiscard]] Status fill(Listing& out) const;
-  [[nodiscard]] Status look_at(const std::string& name, const Fact* before, Listing& out) const;
+  [[nodiscard]] Status look_at(const std::string& name, Fact* before, Listing& out) const;
 
   const int root_;
   const std::uint64_t mount_id_;
