@@ -105,6 +105,9 @@ Status Lister::fill(Listing& out) const {
   // The root's descriptor is its owner's, who may list by it.
   TRY_ASSIGN(std::vector<os::Entry> names, at.above ? at.dir.list_alone() : at.dir.list());
   std::ranges::sort(names, {}, &os::Entry::name);
+  // A name that is taken away and given anew while a directory is read may be met twice.
+  const auto again = std::ranges::unique(names, {}, &os::Entry::name);
+  names.erase(again.begin(), again.end());
   if (!at.above && passes_over_ != nullptr) {
     std::erase_if(names, [this](const os::Entry& one) { return passes_over_(one.name); });
   }
