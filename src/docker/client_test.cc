@@ -77,6 +77,20 @@ TEST(EngineClient, KnowsAStartThatWillAlwaysFail) {
   EXPECT_FALSE(can_never_start(started(reply(500, R"({"message":"no space left on device"})"))));
 }
 
+TEST(EngineClient, KnowsAPauseThatMaySucceedLater) {
+  const auto paused = [](const std::string& answer) {
+    CannedServer server({pong(), answer});
+    return EngineClient(server.path()).pause("web").error();
+  };
+  EXPECT_TRUE(cannot_freeze_yet(paused(reply(
+      500,
+      R"({"message":"Cannot pause container 1: OCI runtime pause failed: unable to freeze"})"))));
+  EXPECT_TRUE(cannot_freeze_yet(paused(reply(
+      500, R"({"message":"timeout of 10s reached waiting for the cgroup to freeze: unknown"})"))));
+  EXPECT_FALSE(
+      cannot_freeze_yet(paused(reply(409, R"({"message":"Container 1 is not running"})"))));
+}
+
 TEST(EngineClient, TellsRefusalsApart) {
   const std::string message = R"({"message":"words of the engine"})";
   EXPECT_EQ(code_of(reply(400, message)), Code::kInvalid);

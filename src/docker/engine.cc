@@ -72,4 +72,10 @@ bool can_never_start(const Error& error) {
   return words.find("task ") != std::string_view::npos && words.ends_with(": already exists");
 }
 
+bool cannot_freeze_yet(const Error& error) {
+  const std::string_view words = error.message();
+  return words.find("unable to freeze") != std::string_view::npos ||
+         words.find("waiting for the cgroup to freeze") != std::string_view::npos;
+}
+
 }  // namespace cairn::docker

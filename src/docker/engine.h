@@ -62,7 +62,8 @@ class Engine {
   virtual Status stop(const std::string& id, std::optional<int> grace_s) = 0;
   // signal: "SIGTERM", ... A container that does not run is kConflict.
   virtual Status kill(const std::string& id, const std::string& signal) = 0;
-  // kConflict where it is paused already / does not run / is not paused.
+  // kConflict where it is paused already / does not run / is not paused. Whether a failed pause may
+  // succeed a moment later: cannot_freeze_yet().
   virtual Status pause(const std::string& id) = 0;
   virtual Status unpause(const std::string& id) = 0;
   virtual Status remove(const std::string& id, RemoveOptions options) = 0;
@@ -105,5 +106,10 @@ Result<std::vector<std::string>> log_tail(Engine& engine,
 // middle of starting it: whatever is called, it says that the task is there already, and only
 // another container in its place will run.
 bool can_never_start(const Error& error);
+
+// True for a failed pause of a container one of whose processes waits for a disk and cannot be
+// frozen before that has answered: runc gives up after a second (control groups version 1) or ten
+// (opencontainers/runc, libcontainer/cgroups, fs/freezer.go and fs2/freezer.go).
+bool cannot_freeze_yet(const Error& error);
 
 }  // namespace cairn::docker

@@ -1,7 +1,9 @@
 #include "volume/hold.h"
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,6 +15,9 @@ namespace cairn::volume {
 namespace {
 
 constexpr int kHookTimeoutMs = 120'000;  // one pre or post command
+// Where a process waits for a busy disk: so many pauses, each with a watcher of its own.
+constexpr int kPauseTriesMax = 5;
+constexpr std::int64_t kPauseRetryMs = 200;
 constexpr std::size_t kHookOutputBytesMax = 64 * 1024;
 constexpr std::size_t kHookShownBytesMax = 400;  // of its output, in a message
 
@@ -122,16 +127,27 @@ Status Hold::begin_pause(std::int64_t max_hold_ms) {
                 [](const ContainerState& one) { return !one.running || one.paused; });
   if (what_.containers.empty()) return {};
   released_ = false;
-  auto pause = Pause::begin(*core_, what_.containers, max_hold_ms, clock_);
-  if (!pause.ok()) {
+  for (int tries = 1;; ++tries) {
+    auto pause = Pause::begin(*core_, what_.containers, max_hold_ms, clock_);
+    if (pause.ok()) {
+      pause_ = std::move(*pause);
+      deadline_ms_ = monotonic_ms() + max_hold_ms;
+      return {};
+    }
     // A pause that failed half-way may have frozen some: held until all of them run.
     TRY(unpause_all(core_->engine, what_.containers));
+    const bool busy_disk = docker::cannot_freeze_yet(pause.error());
+    if (busy_disk && tries < kPauseTriesMax) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(kPauseRetryMs));
+      continue;
+    }
     released_ = true;
-    return pause.error();
+    if (!busy_disk) return pause.error();
+    return Error(Code::kConflict, pause.error().message() + " (" + std::to_string(tries) +
+                                      " times): its processes wait for the disk, so they cannot be "
+                                      "frozen: take the snapshot when there is less to write, or "
+                                      "use --consistency stopped");
   }
-  pause_ = std::move(*pause);
-  deadline_ms_ = monotonic_ms() + max_hold_ms;
-  return {};
 }
 
 Status Hold::begin_stop(std::int64_t max_hold_ms) {

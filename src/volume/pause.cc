@@ -130,9 +130,10 @@ Status Pause::resume(HoldClock& clock) {
   const std::string word = answer.ok() ? answer->value_or("") : "";
   const bool resumed = word == "resumed";
   const bool expired = word == "expired";
-  // A watcher that died thawed nothing.
+  // A watcher that died thawed nothing, and one whose time was over before a slow engine paused
+  // found nothing to thaw.
   Status ours;
-  if (!resumed && !expired) {
+  if (!resumed) {
     ours = clock.engine([&] { return unpause_all(core_->engine, containers_); });
   }
   clock.end();

@@ -185,6 +185,47 @@ def test_a_capture_longer_than_max_hold_is_thrown_away(cairn, fake):
     assert problem["status"] == 409 and "max_hold" in problem["detail"]
 
 
+def test_a_pause_that_the_engine_makes_after_max_hold_is_ended(cairn, fake):
+    """The watcher's time is over before there is anything to thaw."""
+    deploy(cairn, workload())
+    fill(place(cairn), "first")
+    container = running(cairn)[0]["container_id"]
+    fake.fault("delay", "POST", "/pause$", seconds=2)
+    problem = cairn.fails("snapshot", "create", "web", "--max-hold", "1s")
+    assert problem["status"] == 409 and "max_hold" in problem["detail"]
+    seen = fake.client.state(container)
+    assert seen["Running"] and not seen["Paused"]
+    assert cairn.ok("system", "fsck")["status"] == "clean"
+
+
+UNFREEZABLE = "Cannot pause container 1: OCI runtime pause failed: unable to freeze: unknown"
+
+
+def test_a_pause_is_tried_again_while_processes_wait_for_the_disk(cairn, fake):
+    deploy(cairn, workload())
+    fill(place(cairn), "first")
+    before = len(fake.calls())
+    fake.fault("status", "POST", "/pause$", message=UNFREEZABLE, times=2)
+    assert cairn.ok("snapshot", "create", "web")["state"] == "stored"
+    pauses = [call["status"] for call in fake.calls()[before:] if call["path"].endswith("/pause")]
+    assert pauses == [500, 500, 204]
+
+
+def test_a_workload_that_cannot_be_frozen_is_told_and_runs_on(cairn, fake):
+    deploy(cairn, workload())
+    fill(place(cairn), "first")
+    container = running(cairn)[0]["container_id"]
+    fake.fault("status", "POST", "/pause$", message=UNFREEZABLE, times=0)
+    problem = cairn.fails("snapshot", "create", "web", "--post", "touch /data/post")
+    assert problem["status"] == 409
+    assert "unable to freeze" in problem["detail"] and "--consistency stopped" in problem["detail"]
+    assert (place(cairn) / "post").exists()
+    seen = fake.client.state(container)
+    assert seen["Running"] and not seen["Paused"]
+    assert cairn.ok("snapshot", "ls", "web")["snapshots"] == []
+    assert cairn.ok("snapshot", "create", "web", "--consistency", "stopped")["state"] == "stored"
+
+
 def test_a_capture_is_thrown_away_when_somebody_thaws_its_container(cairn, fake):
     problem = refused_mid_pause(cairn, fake, lambda container: fake.client.post(f"/containers/{container}/unpause"))
     assert problem["status"] == 409 and "did not stay paused" in problem["detail"]
