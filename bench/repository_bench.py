@@ -311,7 +311,6 @@ def cell(cost: Cost, ours: Cost) -> str:
 
 
 def report(data: SmallFiles | Database, rounds: int, costs: dict, growth: dict, opening: Opening) -> None:
-
     print(f"{data.name}: {stored_bytes(data.root) / 1e6:.0f} MB, median of {rounds}, {load()}")
     print("  seconds wall/CPU, and in brackets how many times Cairn's; MB stored by each capture")
     print(f"  {'':9}" + "".join(f"{step:>27}" for step in STEPS) + f"{'MB':>22}")

@@ -48,8 +48,10 @@ Status restart_stopped(Core& core,
 // One thread at a time.
 class Hold {
  public:
-  // Pauses, stops or leaves alone the journal's containers, as its consistency says. A failure
-  // leaves them as they were, or the caller's journal to recovery (released() is false then).
+  // Pauses, stops or leaves alone the journal's containers, as its consistency says. A pause is
+  // tried again where processes wait for a busy disk: kConflict at the end, hold_ms() has all
+  // tries. A failure leaves them as they were, or the caller's journal to recovery (released() is
+  // false then).
   Status begin(Core& core, const CaptureJournal& journal, std::int64_t max_hold_ms);
   // The moment until which the cut must be done; 0: there is none.
   [[nodiscard]] std::int64_t deadline_ms() const { return deadline_ms_; }
