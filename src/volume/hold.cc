@@ -1,9 +1,7 @@
 #include "volume/hold.h"
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,9 +13,6 @@ namespace cairn::volume {
 namespace {
 
 constexpr int kHookTimeoutMs = 120'000;  // one pre or post command
-// Where a process waits for a busy disk: so many pauses, each with a watcher of its own.
-constexpr int kPauseTriesMax = 5;
-constexpr std::int64_t kPauseRetryMs = 200;
 constexpr std::size_t kHookOutputBytesMax = 64 * 1024;
 constexpr std::size_t kHookShownBytesMax = 400;  // of its output, in a message
 
@@ -126,8 +121,8 @@ Status Hold::begin_pause(std::int64_t max_hold_ms) {
   std::erase_if(what_.containers,
                 [](const ContainerState& one) { return !one.running || one.paused; });
   if (what_.containers.empty()) return {};
-  released_ = false;
-  for (int tries = 1;; ++tries) {
+  const Status paused = while_unfreezable([&]() -> Status {
+    released_ = false;
     auto pause = Pause::begin(*core_, what_.containers, max_hold_ms, clock_);
     if (pause.ok()) {
       pause_ = std::move(*pause);
@@ -136,18 +131,13 @@ Status Hold::begin_pause(std::int64_t max_hold_ms) {
     }
     // A pause that failed half-way may have frozen some: held until all of them run.
     TRY(unpause_all(core_->engine, what_.containers));
-    const bool busy_disk = docker::cannot_freeze_yet(pause.error());
-    if (busy_disk && tries < kPauseTriesMax) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(kPauseRetryMs));
-      continue;
-    }
     released_ = true;
-    if (!busy_disk) return pause.error();
-    return Error(Code::kConflict, pause.error().message() + " (" + std::to_string(tries) +
-                                      " times): its processes wait for the disk, so they cannot be "
-                                      "frozen: take the snapshot when there is less to write, or "
-                                      "use --consistency stopped");
-  }
+    return pause.error();
+  });
+  if (paused.ok() || !docker::cannot_freeze_yet(paused.error())) return paused;
+  return Error(Code::kConflict, paused.error().message() +
+                                    ": take the snapshot when there is less to write, or use "
+                                    "--consistency stopped");
 }
 
 Status Hold::begin_stop(std::int64_t max_hold_ms) {

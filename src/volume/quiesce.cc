@@ -1,8 +1,10 @@
 #include "volume/quiesce.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/log.h"
 #include "os/fault.h"
@@ -12,6 +14,9 @@ namespace cairn::volume {
 namespace {
 
 constexpr std::int64_t kEngineRetryMs = 500;
+// Where a process waits for a busy disk.
+constexpr int kPauseTriesMax = 5;
+constexpr std::int64_t kPauseRetryMs = 200;
 
 // Not found means gone, which is as stopped as it gets.
 Status unless_gone(Status status) {
@@ -98,12 +103,26 @@ Status stop_all(docker::Engine& engine,
   return {};
 }
 
+Status while_unfreezable(const std::function<Status()>& pause) {
+  for (int tries = 1;; ++tries) {
+    Status status = pause();
+    if (status.ok() || !docker::cannot_freeze_yet(status.error())) return status;
+    if (tries == kPauseTriesMax) {
+      return Error(Code::kConflict, status.error().message() + " (" + std::to_string(tries) +
+                                        " times): its processes wait for the disk, so they cannot "
+                                        "be frozen");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(kPauseRetryMs));
+  }
+}
+
 Status put_back(docker::Engine& engine, const std::vector<ContainerState>& containers) {
   for (const ContainerState& one : containers) {
     if (one.paused) {
       TRY_ASSIGN(const std::optional<docker::Container> now, engine.find_container(one.id));
       if (now && now->running && !now->paused) {
-        TRY_CONTEXT(unless_gone(engine.pause(one.id)), "pause " + one.name + " again");
+        TRY_CONTEXT(while_unfreezable([&] { return unless_gone(engine.pause(one.id)); }),
+                    "pause " + one.name + " again");
       }
     }
     if (os::seeded(os::Bug::kPolicyLeftNo)) continue;

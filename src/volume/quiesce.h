@@ -22,6 +22,11 @@ Status stop_all(docker::Engine& engine,
                 const std::vector<ContainerState>& containers,
                 HoldClock& clock);
 
+// Repeats a pause while a process waits for a busy disk and cannot be frozen
+// (docker::cannot_freeze_yet), a few times and about a second each; kConflict, which
+// cannot_freeze_yet still knows, when it stays so. Other failures are returned at once.
+Status while_unfreezable(const std::function<Status()>& pause);
+
 // Puts restart policies back; what was paused before us and runs now is paused again. Containers
 // that are gone are fine.
 Status put_back(docker::Engine& engine, const std::vector<ContainerState>& containers);

@@ -290,7 +290,13 @@ Status Transaction::go_forward(Progress& progress, std::stop_token stop) {
     }
     TRY(append(state::kHealthy));
   }
-  return settle(stop);
+  const Status settled = settle(stop);
+  if (settled.ok()) return settled;
+  ErrorDetail detail = settled.error().detail();
+  detail.data = "new";
+  return settled.error()
+      .with_note("the new data is live, and what is left to do is tried again")
+      .with_detail(std::move(detail));
 }
 
 Status Transaction::settle(std::stop_token stop) {

@@ -1,11 +1,14 @@
 """Which calls of a run are disturbed, and how: every call in every way that applies to it.
 
     cases, left = choose(run.calls)          [(mode, number)], and how many calls only `whole` takes
+    kills(run.calls)                         the numbers of the kills among them: each finds another state
 
 What applies to a call:
 
-  kill     all, but not right after a call that left nothing behind: a sync, a connect, one that failed.
-           The kill before that call found the same state (a sync matters to a power loss: powerloss.py)
+  kill     all, but not right after a call that left nothing behind: a sync, a connect, a GET, one that
+           failed, one on SQLite's -shm file, which the next to open the database makes anew
+           (sqlite.org/fileformat2.html, WAL-Index Format). The kill before that call found the same state
+           (a sync matters to a power loss: powerloss.py)
   EIO      all on files; a connection is refused. Not a send: it fails only with the engine gone, which
            test_daemon_engine.py does
   ENOSPC   what needs space, every write and every sync
@@ -33,6 +36,10 @@ def choose(calls, whole=False):
     return cases, len(calls) - len(taken)
 
 
+def kills(calls):
+    return [number for mode, number in choose(calls)[0] if mode == "kill"]
+
+
 def without_repetition(calls):
     found = []
     for _, group in groupby(calls, key=lambda call: (call["call"], call["paths"])):
@@ -43,7 +50,8 @@ def without_repetition(calls):
 
 def leaves_nothing(call):
     failed = call["result"] is not None and call["result"] < 0
-    return failed or call["kind"] == "sync" or call["call"] == "connect"
+    return failed or call["kind"] == "sync" or call["call"] == "connect" or "asks" in call \
+        or any(path.endswith("-shm") for path in call["paths"])
 
 
 def may_be(mode, call):

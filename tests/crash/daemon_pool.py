@@ -33,7 +33,8 @@ ERROR_BYTES_MAX = 6000
 @dataclass
 class Case:
     """One round: an operation disturbed by `mode` at call `at`, and by a kill at call `inside` of the
-    recovery (-1: the recovery's calls are counted). What follows is filled in by the worker."""
+    recovery (-1: the recovery runs undisturbed, its calls are told). What follows is filled in by the
+    worker."""
 
     operation: str
     mode: str = "none"
@@ -41,8 +42,7 @@ class Case:
     inside: int = 0
     fired: bool = True     # false: the run had no such call
     error: str = ""
-    recovery_calls: int = 0
-    calls: list = field(default_factory=list)  # of an undisturbed run
+    calls: list = field(default_factory=list)  # of an undisturbed run, or recovery
 
     def __str__(self):
         nested = f" {self.inside}" if self.inside > 0 else ""
@@ -62,7 +62,8 @@ def play(world, case, log):
         done.calls = run.calls if case.at == 0 else []
         if case.inside:
             inner = COUNT_ONLY if case.inside < 0 else Injection("kill", case.inside)
-            done.recovery_calls = scenario.recover(state, inner).count
+            recovery = scenario.recover(state, inner)
+            done.calls = recovery.calls if case.inside < 0 else []
         scenario.recover(state)
         scenario.check(state, run)
         if case.at == 0 and not run.count:

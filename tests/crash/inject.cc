@@ -8,10 +8,12 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 namespace cairn::crash {
 namespace {
@@ -134,6 +136,13 @@ bool needs_space(pid_t tid, const Call& call) {
     default:
       return false;
   }
+}
+
+bool asks_only(pid_t tid, const Call& call) {
+  if (call.target != Target::kSocket || call.spec->number != SYS_sendto) return false;
+  std::array<char, 4> begin{};
+  return read_memory(tid, call.args[1], begin.data(), begin.size()) == begin.size() &&
+         std::string_view(begin.data(), begin.size()) == "GET ";
 }
 
 bool shorten(pid_t tid, const Call& call, user_regs_struct& registers) {

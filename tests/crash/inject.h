@@ -13,6 +13,10 @@ namespace cairn::crash {
 // a program that prepared its way back must be able to walk it.
 bool needs_space(pid_t tid, const Call& call);
 
+// True for a send whose bytes begin as a GET request does: it changes nothing (RFC 9110, 9.2.1).
+// Only of sendto, whose bytes are in one place.
+bool asks_only(pid_t tid, const Call& call);
+
 // Edits the registers so that a write-type call moves about half of its bytes (at least one).
 // False, and nothing edited, when the call has no legal shorter form.
 bool shorten(pid_t tid, const Call& call, user_regs_struct& registers);

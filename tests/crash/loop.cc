@@ -192,6 +192,7 @@ void Tracer::on_call_entry(Thread& thread) {
 
   thread.number = decision.number;
   thread.grows = decision.number != 0 && needs_space(thread.tid, thread.call);
+  thread.asks = decision.number != 0 && asks_only(thread.tid, thread.call);
   thread.injected.clear();
   thread.in_call = true;
   if (decision.plan.action == Action::kKill && !decision.plan.after) {
@@ -406,6 +407,7 @@ void Tracer::log_call(const Thread& thread, const std::int64_t* result) {
   if (call.flags != 0) line.field("flags", static_cast<std::int64_t>(call.flags));
   if (call.length >= 0) line.field("len", call.length);
   if (thread.grows) line.field("grows", 1);
+  if (thread.asks) line.field("asks", 1);
   if (result != nullptr)
     line.field("result", *result);
   else

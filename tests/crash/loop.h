@@ -59,6 +59,7 @@ class Tracer {
     bool in_call = false;  // resumed towards the exit of `call`
     bool kill_after = false;
     bool grows = false;    // the call needs space that a full disk has not
+    bool asks = false;     // the call sends a request that changes nothing
     bool changed = false;  // `saved` holds the registers to put back at the exit
     std::uint64_t number = 0;
     std::uint64_t restart_ip = 0;  // the call interrupted there will be entered again

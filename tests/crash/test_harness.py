@@ -104,6 +104,14 @@ def test_openat2_counts_where_it_may_change_something(tmp_path):
         [("openat2", 0o101, 1), ("openat2", 0o1001, 0), ("openat2", 0o20200002, 1)]
 
 
+def test_a_get_is_told_from_what_changes_something(tmp_path):
+    script = "import socket\nserver = socket.socket(socket.AF_UNIX); server.bind('s'); server.listen()\n" \
+             "for request in (b'GET / HTTP/1.1', b'POST / HTTP/1.1', b'GE'):\n" \
+             "    client = socket.socket(socket.AF_UNIX); client.connect('s'); client.send(request)"
+    calls = run_traced([sys.executable, "-c", script], cwd=tmp_path, only=[tmp_path / "s"]).calls
+    assert [call.get("asks", 0) for call in calls if call["call"] == "sendto"] == [1, 0, 0]
+
+
 def test_one_counter_over_threads_and_spawned_children(tmp_path):
     argv = [sys.executable, "-c", THREADS]
     assert count_calls(argv, cwd=tmp_path, only=[tmp_path]) == 480

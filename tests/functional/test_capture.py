@@ -9,7 +9,7 @@ import pytest
 
 from lib.dockerapi import wait_for
 from lib.engines import make_small_image
-from lib.jobs import deploy, fill, place, reasons, restore, running, settle, snapshot, workload
+from lib.jobs import UNFREEZABLE, deploy, fill, place, reasons, restore, running, settle, snapshot, workload
 from lib.trees import diff_trees, read_tree
 
 TWO = [{"source": "one", "target": "/one", "scope": "stage"}, {"source": "two", "target": "/two", "scope": "project"}]
@@ -196,9 +196,6 @@ def test_a_pause_that_the_engine_makes_after_max_hold_is_ended(cairn, fake):
     seen = fake.client.state(container)
     assert seen["Running"] and not seen["Paused"]
     assert cairn.ok("system", "fsck")["status"] == "clean"
-
-
-UNFREEZABLE = "Cannot pause container 1: OCI runtime pause failed: unable to freeze: unknown"
 
 
 def test_a_pause_is_tried_again_while_processes_wait_for_the_disk(cairn, fake):

@@ -12,7 +12,7 @@ import pytest
 from lib.cairnd import Cairnd
 from lib.dockerapi import wait_for
 from lib.engines import make_small_image
-from lib.jobs import deploy, fill, place, reasons, restore, running, set_base, settle, snapshot, workload
+from lib.jobs import UNFREEZABLE, deploy, fill, place, reasons, restore, running, set_base, settle, snapshot, workload
 from lib.loopfs import LoopFs, subvolume_create
 from lib.process import dying_with_us
 from lib.trees import diff_trees, read_tree
@@ -533,3 +533,39 @@ def test_the_pause_ends_when_the_daemon_is_killed(fake):
         asked.communicate()
         cairn.start()
         assert cairn.ok("snapshot", "ls", "web")["snapshots"] == []
+
+
+def paused_by_a_person(cairn, fake):
+    """The second state is live; a snapshot of the first, and the container."""
+    deploy(cairn, workload())
+    fill(place(cairn), "first")
+    ident = snapshot(cairn)
+    fill(place(cairn), "second")
+    container = running(cairn)[0]["container_id"]
+    fake.client.post(f"/containers/{container}/pause")
+    return ident, container
+
+
+def test_what_a_person_paused_is_paused_again_although_the_disk_is_busy(cairn, fake):
+    ident, container = paused_by_a_person(cairn, fake)
+    before = len(fake.calls())
+    fake.fault("status", "POST", "/pause$", message=UNFREEZABLE, times=2)
+    settle(cairn, restore(cairn, ident))
+    pauses = [call["status"] for call in fake.calls()[before:] if call["path"].endswith("/pause")]
+    assert pauses == [500, 500, 204]
+    assert fake.client.state(container)["Paused"]
+    fake.client.post(f"/containers/{container}/unpause")
+
+
+def test_a_pause_that_a_restore_cannot_put_back_is_told_and_owed(cairn, fake):
+    ident, container = paused_by_a_person(cairn, fake)
+    fake.fault("status", "POST", "/pause$", message=UNFREEZABLE, times=0)
+    problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
+    assert problem["status"] == 409 and problem["data"] == "new"
+    assert "unable to freeze" in problem["detail"] and "the new data is live" in problem["detail"]
+    fake.clear_faults()
+    wait_for(lambda: fake.client.state(container)["Paused"], 30, "the pause that was owed")
+    wait_for(lambda: not cairn.ok("workload", "show", "web").get("holder"), 30, "the end of the recovery")
+    undo, = cairn.ok("restore", "ls", "web")["undos"]
+    assert undo["state"] == "available"
+    fake.client.post(f"/containers/{container}/unpause")

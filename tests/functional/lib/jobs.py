@@ -7,6 +7,9 @@ from pathlib import Path
 
 from .cairnd import Cairnd
 
+# How the engine refuses a pause while a process of the container waits for a disk.
+UNFREEZABLE = "Cannot pause container 1: OCI runtime pause failed: unable to freeze: unknown"
+
 
 def workload(name="web", image="small", volumes=None, **config) -> dict:
     """A workload document; one volume "data" at /data unless told otherwise."""
