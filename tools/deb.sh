@@ -25,7 +25,10 @@ mkdir -p "$completions/bash-completion/completions" "$completions/zsh/vendor-com
 
 # dpkg-shlibdeps wants a source package beside what it looks at.
 printf 'Source: cairn\n\nPackage: cairn\nArchitecture: any\n' >"$top/debian/control"
-depends=$(cd "$top" && dpkg-shlibdeps -O root/usr/bin/cairn root/usr/bin/cairnd 2>/dev/null)
+depends=$(cd "$top" && dpkg-shlibdeps -O root/usr/bin/cairn root/usr/bin/cairnd 2>shlibdeps.log) || {
+  cat "$top/shlibdeps.log" >&2
+  exit 1
+}
 cat >"$root/DEBIAN/control" <<TEXT
 Package: cairn
 Version: $version

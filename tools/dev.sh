@@ -156,8 +156,8 @@ pytest_suite() {
   passed=$((passed + count))
   tail -25 "$log"
   if [ "$status" != 0 ]; then
-    count=$(grep -oE '[0-9]+ (failed|error)' "$log" | grep -oE '[0-9]+' | paste -sd+ | bc 2>/dev/null || echo 1)
-    failed=$((failed + ${count:-1} - 1))
+    count=$({ tail -1 "$log" | grep -oE '[0-9]+ (failed|error)' || true; } | awk '{ n += $1 } END { print n ? n : 1 }')
+    failed=$((failed + count - 1))
     note_fail "pytest $name ended with $status (log: $log)"
   fi
   if grep -qE '[0-9]+ skipped' "$log"; then note_fail "pytest $name skipped tests"; fi
