@@ -349,7 +349,7 @@ def main() -> int:
             opening = Opening()
             for number in range(options.rounds):
                 run_round(data, base, number, costs, growth, opening)
-            report(data, options.rounds, costs, growth, opening)
+                report(data, number + 1, costs, growth, opening)  # the last one counts
             shutil.rmtree(data.root)
     return 0
 

@@ -201,8 +201,7 @@ Result<std::vector<Entry>> Dir::list() const {
   return read_entries(Fd(own));
 }
 
-Result<std::vector<Entry>> Dir::list_alone() const {
-  if (::lseek(fd_.get(), 0, SEEK_SET) < 0) return os_error("list a directory", errno);
+Result<std::vector<Entry>> Dir::list_once() const {
   return read_entries(fd_);
 }
 
@@ -487,7 +486,7 @@ namespace {
 
 Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t depth, TreeSize& size) {
   if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
-  TRY_ASSIGN(const std::vector<Entry> entries, dir.list_alone());
+  TRY_ASSIGN(const std::vector<Entry> entries, dir.list_once());
   for (const Entry& entry : entries) {
     TRY_ASSIGN(const std::optional<Stat> stat, dir.find(entry.name));
     if (!stat || stat->mount_id != mount_id) continue;

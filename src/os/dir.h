@@ -72,9 +72,9 @@ class Dir {
 
   // All entries but "." and "..", in the file system's order.
   [[nodiscard]] Result<std::vector<Entry>> list() const;
-  // The same of a descriptor that nobody else lists by, as it moves its read position; saves the
-  // opening of another one.
-  [[nodiscard]] Result<std::vector<Entry>> list_alone() const;
+  // The same of a descriptor that was opened for this and that nobody lists by again, as it moves
+  // its read position; saves the opening of another one.
+  [[nodiscard]] Result<std::vector<Entry>> list_once() const;
   // The whole of a regular file; kInvalid past max_bytes.
   [[nodiscard]] Result<std::string> read_file(const std::string& name, std::size_t max_bytes) const;
   [[nodiscard]] Result<std::string> read_link(const std::string& name) const;

@@ -27,18 +27,42 @@ std::shared_ptr<const BlobIndex> BlobIndex::merge(const BlobIndex& base,
   const auto by_id = [](const Row& a, const Row& b) { return a.id < b.id; };
   for (std::size_t i = 0; i < 2; ++i) {
     std::sort(fresh[i].begin(), fresh[i].end(), by_id);
-    merged->rows_[i].resize(base.rows_[i].size() + fresh[i].size());
-    std::merge(base.rows_[i].begin(), base.rows_[i].end(), fresh[i].begin(), fresh[i].end(),
-               merged->rows_[i].begin(), by_id);
+    const std::vector<Row>& old = base.rows_[i].sorted;
+    Rows& rows = merged->rows_[i];
+    rows.sorted.resize(old.size() + fresh[i].size());
+    std::merge(old.begin(), old.end(), fresh[i].begin(), fresh[i].end(), rows.sorted.begin(),
+               by_id);
+    rows.make_starts();
   }
   return merged;
 }
 
+// Four to eight rows a bucket, so that all of it takes at most a byte a row.
+void BlobIndex::Rows::make_starts() {
+  bits = 0;
+  while (sorted.size() >> (bits + 3) != 0) ++bits;
+  starts.assign((std::size_t{1} << bits) + 1, static_cast<std::uint32_t>(sorted.size()));
+  for (std::size_t row = sorted.size(); row-- > 0;) {
+    starts[bucket_of(sorted[row].id)] = static_cast<std::uint32_t>(row);
+  }
+  // A bucket without rows begins where the next one does.
+  for (std::size_t bucket = starts.size() - 1; bucket-- > 0;) {
+    starts[bucket] = std::min(starts[bucket], starts[bucket + 1]);
+  }
+}
+
+std::size_t BlobIndex::Rows::bucket_of(const Id& id) const {
+  const std::uint64_t first = __builtin_bswap64(load_le64(id.bytes.data()));
+  return bits == 0 ? 0 : first >> (64U - bits);
+}
+
 const BlobIndex::Row* BlobIndex::row_of(BlobType type, const Id& id) const {
-  const auto& rows = rows_[slot(type)];
-  const auto at = std::lower_bound(rows.begin(), rows.end(), id,
+  const Rows& rows = rows_[slot(type)];
+  const std::size_t bucket = rows.bucket_of(id);
+  const auto end = rows.sorted.begin() + rows.starts[bucket + 1];
+  const auto at = std::lower_bound(rows.sorted.begin() + rows.starts[bucket], end, id,
                                    [](const Row& row, const Id& want) { return row.id < want; });
-  return at != rows.end() && at->id == id ? &*at : nullptr;
+  return at != end && at->id == id ? &*at : nullptr;
 }
 
 BlobIndex::Location BlobIndex::location(BlobType type, const Row& row) const {
@@ -53,7 +77,7 @@ std::optional<BlobIndex::Location> BlobIndex::find(BlobType type, const Id& id) 
 
 std::vector<BlobIndex::Location> BlobIndex::find_all(BlobType type, const Id& id) const {
   std::vector<Location> out;
-  const auto& rows = rows_[slot(type)];
+  const std::vector<Row>& rows = rows_[slot(type)].sorted;
   for (const Row* row = row_of(type, id); row != nullptr && row < rows.data() + rows.size();
        ++row) {
     if (row->id != id) break;
@@ -77,7 +101,7 @@ std::vector<IndexedPack> BlobIndex::packs() const {
     target[i] = at->second;
   }
   for (const BlobType type : {BlobType::kData, BlobType::kTree}) {
-    for (const Row& row : rows_[slot(type)]) {
+    for (const Row& row : rows_[slot(type)].sorted) {
       out[target[row.pack]].blobs.push_back(
           {row.id, type, row.offset, row.length, row.plain_bytes});
     }

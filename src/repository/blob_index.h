@@ -1,4 +1,4 @@
-// BlobIndex: which blob lies where, as sorted arrays of 48 bytes a blob. Never changed once made:
+// BlobIndex: which blob lies where, as sorted arrays of 49 bytes a blob. Never changed once made:
 // a new one is merged from an old one and new packs, readers keep theirs. Thread-safe to read.
 #pragma once
 
@@ -30,7 +30,7 @@ class BlobIndex {
   [[nodiscard]] bool has(BlobType type, const Id& id) const { return row_of(type, id) != nullptr; }
   // All places of one blob.
   [[nodiscard]] std::vector<Location> find_all(BlobType type, const Id& id) const;
-  [[nodiscard]] std::size_t size() const { return rows_[0].size() + rows_[1].size(); }
+  [[nodiscard]] std::size_t size() const { return rows_[0].sorted.size() + rows_[1].sorted.size(); }
   [[nodiscard]] bool names_pack(const Id& id) const;
   // Every pack with its blobs in order of offset; a copy, for check and prune.
   [[nodiscard]] std::vector<IndexedPack> packs() const;
@@ -45,11 +45,23 @@ class BlobIndex {
   };
   static_assert(sizeof(Row) == 48);
 
+  // The blobs of one type.
+  struct Rows {
+    std::vector<Row> sorted;  // by id
+    // Where the rows begin whose ids have these first `bits` bits, and a last one for the end. Ids
+    // are hashes: a search between two of them has few rows left.
+    std::vector<std::uint32_t> starts = {0, 0};
+    unsigned bits = 0;
+
+    void make_starts();
+    [[nodiscard]] std::size_t bucket_of(const Id& id) const;
+  };
+
   [[nodiscard]] const Row* row_of(BlobType type, const Id& id) const;
   [[nodiscard]] Location location(BlobType type, const Row& row) const;
 
   std::vector<Id> packs_;
-  std::vector<Row> rows_[2];  // by BlobType, sorted by id
+  Rows rows_[2];  // by BlobType
 };
 
 // The JSON of an index file, and back. kCorrupt for anything that is not an index or breaks a

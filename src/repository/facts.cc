@@ -20,7 +20,7 @@ constexpr std::size_t kBlockHeadBytes = 16;
 // Footer at the end of a saved file: index entries, then the trailer.
 constexpr std::uint32_t kTrailerMagic = 0x31544146;  // "FAT1"
 constexpr std::size_t kIndexEntryBytes = 16;
-constexpr std::size_t kBlockGuessBytes = 4096;  // what is read first of a block
+constexpr std::size_t kWindowBytes = std::size_t{16} * 1024;  // what is read at once of blocks
 constexpr std::size_t kTrailerBytes = 4 + 4 + 8 + 32 + 32;
 constexpr std::size_t kWriteBytes = std::size_t{1} << 20U;
 
@@ -84,8 +84,8 @@ void put_fact(ByteWriter& out, const Fact& fact) {
   out.number(fact.spooled);
 }
 
-Fact get_fact(ByteReader& in) {
-  Fact fact;
+// fact: a new one.
+void get_fact(ByteReader& in, Fact& fact) {
   Node& node = fact.node;
   node.name = in.text();
   node.type = static_cast<NodeType>(in.at_most(static_cast<std::uint64_t>(NodeType::kIrregular)));
@@ -115,7 +115,6 @@ Fact get_fact(ByteReader& in) {
   fact.settled = in.number() != 0;
   fact.xattrs_lost = in.number();
   fact.spooled = static_cast<std::uint32_t>(in.number());
-  return fact;
 }
 
 }  // namespace
@@ -166,20 +165,56 @@ Result<Bytes> encode_block(std::uint32_t root, const os::FileId& dir, const DirF
   return block;
 }
 
-// The whole block, its sum checked.
-Result<Bytes> read_block(const os::Fd& file, std::uint64_t offset) {
+// A part of a file with blocks: directories are asked for about in the order in which they lie.
+class BlockWindow {
+ public:
+  [[nodiscard]] bool begins_in(const FactsBlocks& blocks, std::uint64_t offset) const {
+    return of_ == &blocks && offset >= offset_ && offset - offset_ < bytes_.size();
+  }
+  // The whole block, its sum checked; until the next call. blocks must outlive the window.
+  Result<ByteView> block(const FactsBlocks& blocks, std::uint64_t offset);
+  // Gives back what a long block took.
+  void shrink() {
+    if (bytes_.size() > kWindowBytes) *this = {};
+  }
+
+ private:
+  [[nodiscard]] ByteView from(std::uint64_t offset) const {
+    return ByteView(bytes_).subspan(offset - offset_);
+  }
+  Status load(const FactsBlocks& blocks, std::uint64_t offset, std::size_t size);
+
+  const FactsBlocks* of_ = nullptr;
+  std::uint64_t offset_ = 0;
+  Bytes bytes_;
+};
+
+Status BlockWindow::load(const FactsBlocks& blocks, std::uint64_t offset, std::size_t size) {
+  of_ = nullptr;
+  bytes_.resize(size);
+  TRY_ASSIGN(const std::size_t got, os::read_at(blocks.file, bytes_, offset));
+  bytes_.resize(got);
+  of_ = &blocks;
+  offset_ = offset;
+  return {};
+}
+
+Result<ByteView> BlockWindow::block(const FactsBlocks& blocks, std::uint64_t offset) {
   const Error damaged(Code::kCorrupt, "the facts of an earlier pass are damaged");
-  Bytes block(kBlockGuessBytes);
-  TRY_ASSIGN(std::size_t got, os::read_at(file, block, offset));
-  if (got < kBlockHeadBytes || load_le32(block.data()) != kBlockMagic) return damaged;
-  const std::uint32_t size = load_le32(block.data() + 4);
+  if (!begins_in(blocks, offset) || from(offset).size() < kBlockHeadBytes) {
+    TRY(load(blocks, offset, kWindowBytes));
+  }
+  ByteView all = from(offset);
+  if (all.size() < kBlockHeadBytes || load_le32(all.data()) != kBlockMagic) return damaged;
+  const std::uint32_t size = load_le32(all.data() + 4);
   if (size > kTreeBlobBytesMax) return damaged;
-  block.resize(kBlockHeadBytes + size);
-  got = std::min(got, block.size());
-  TRY_ASSIGN(const std::size_t more,
-             os::read_at(file, std::span(block).subspan(got), offset + got));
-  if (got + more != block.size()) return damaged;
-  const Id sum = codec::sha256(ByteView(block).subspan(kBlockHeadBytes));
+  if (all.size() < kBlockHeadBytes + size) {
+    TRY(load(blocks, offset, std::max(kWindowBytes, kBlockHeadBytes + size)));
+    all = from(offset);
+    if (all.size() < kBlockHeadBytes + size) return damaged;
+  }
+  const ByteView block = all.first(kBlockHeadBytes + size);
+  const Id sum = codec::sha256(block.subspan(kBlockHeadBytes));
   if (std::memcmp(block.data() + 8, sum.bytes.data(), 8) != 0) return damaged;
   return block;
 }
@@ -191,10 +226,15 @@ struct FactsFile::State {
   std::vector<std::shared_ptr<FactsBlocks>> sources;  // the first is our own
   Bytes buffer;                                       // not written yet, from `written` on
   std::uint64_t written = 0;
-  std::vector<IndexEntry> index;  // sorted once sealed, and what was inherited is
+  std::vector<IndexEntry> index;     // sorted once sealed, and what was inherited is
+  std::mutex windows_mutex;          // of windows
+  std::vector<BlockWindow> windows;  // those that nobody reads by; of the sources
+
+  BlockWindow take_window(const FactsBlocks& blocks, std::uint64_t offset);
+  void give_back(BlockWindow window);
 
   // Where the block will lie in our own file.
-  Result<std::uint64_t> append(const Bytes& block) {
+  Result<std::uint64_t> append(ByteView block) {
     const std::uint64_t offset = written + buffer.size();
     buffer.insert(buffer.end(), block.begin(), block.end());
     if (buffer.size() >= kWriteBytes) TRY(flush());
@@ -218,6 +258,24 @@ struct FactsFile::State {
   }
   Status bring_home();
 };
+
+// One that begins there already, if there is one.
+BlockWindow FactsFile::State::take_window(const FactsBlocks& blocks, std::uint64_t offset) {
+  const std::scoped_lock lock(windows_mutex);
+  if (windows.empty()) return {};
+  const auto fits = std::ranges::find_if(
+      windows, [&](const BlockWindow& window) { return window.begins_in(blocks, offset); });
+  if (fits != windows.end()) std::swap(*fits, windows.back());
+  BlockWindow window = std::move(windows.back());
+  windows.pop_back();
+  return window;
+}
+
+void FactsFile::State::give_back(BlockWindow window) {
+  window.shrink();
+  const std::scoped_lock lock(windows_mutex);
+  windows.push_back(std::move(window));
+}
 
 FactsFile::FactsFile(std::unique_ptr<State> state) : state_(std::move(state)) {}
 FactsFile::FactsFile(FactsFile&&) noexcept = default;
@@ -282,29 +340,46 @@ std::size_t FactsFile::directories() const {
   return state_->index.size();
 }
 
+namespace {
+
+// False where the block is another directory's, whose key is the same.
+Result<bool> get_directory(ByteView block,
+                           std::uint32_t root,
+                           const os::FileId& dir,
+                           DirFacts& facts) {
+  ByteReader in(block.subspan(kBlockHeadBytes));
+  os::FileId id;
+  const auto of_root = static_cast<std::uint32_t>(in.number());
+  in.bytes(id.bytes);
+  if (of_root != root || id != dir) return false;
+  in.bytes(facts.tree.bytes);
+  facts.beneath.bytes = in.number();
+  facts.beneath.files = in.number();
+  facts.beneath.dirs = in.number();
+  facts.beneath.xattrs_lost = in.number();
+  const std::uint64_t entries = in.count(1);
+  facts.entries.reserve(entries);
+  for (std::uint64_t i = 0; i < entries && in.ok(); ++i) {
+    get_fact(in, facts.entries.emplace_back());
+  }
+  if (!in.ok()) return Error(Code::kCorrupt, "the facts of an earlier pass are malformed");
+  return true;
+}
+
+}  // namespace
+
 Result<std::optional<DirFacts>> FactsFile::find(std::uint32_t root, const os::FileId& dir) const {
   for (const IndexEntry& entry : state_->entries_of(key_of(root, dir))) {
-    DirFacts facts;
-    facts.at = {.in = state_->sources[entry.source], .offset = entry.offset};
-    facts.whole = entry.whole;
-    TRY_ASSIGN(const Bytes block, read_block(facts.at.in->file, entry.offset));
-    ByteReader in(ByteView(block).subspan(kBlockHeadBytes));
-    os::FileId id;
-    const auto of_root = static_cast<std::uint32_t>(in.number());
-    in.bytes(id.bytes);
-    if (of_root != root || id != dir) continue;
-    in.bytes(facts.tree.bytes);
-    facts.beneath.bytes = in.number();
-    facts.beneath.files = in.number();
-    facts.beneath.dirs = in.number();
-    facts.beneath.xattrs_lost = in.number();
-    const std::uint64_t entries = in.count(1);
-    facts.entries.reserve(entries);
-    for (std::uint64_t i = 0; i < entries && in.ok(); ++i) {
-      facts.entries.push_back(get_fact(in));
-    }
-    if (!in.ok()) return Error(Code::kCorrupt, "the facts of an earlier pass are malformed");
-    return std::optional<DirFacts>(std::move(facts));
+    std::optional<DirFacts> facts(std::in_place);
+    facts->at = {.in = state_->sources[entry.source], .offset = entry.offset};
+    facts->whole = entry.whole;
+    BlockWindow window = state_->take_window(*facts->at.in, entry.offset);
+    const auto block = window.block(*facts->at.in, entry.offset);
+    const Result<bool> is_it =
+        block.ok() ? get_directory(*block, root, dir, *facts) : Result<bool>(block.error());
+    state_->give_back(std::move(window));
+    if (!is_it.ok()) return is_it.error();
+    if (*is_it) return facts;
   }
   return std::optional<DirFacts>();
 }
@@ -312,13 +387,14 @@ Result<std::optional<DirFacts>> FactsFile::find(std::uint32_t root, const os::Fi
 // Copies what lies in other files into our own, in their order.
 Status FactsFile::State::bring_home() {
   std::vector<IndexEntry*> away;
+  BlockWindow window;
   for (IndexEntry& entry : index) {
     if (entry.source != 0) away.push_back(&entry);
   }
   std::ranges::sort(
       away, {}, [](const IndexEntry* entry) { return std::pair(entry->source, entry->offset); });
   for (IndexEntry* entry : away) {
-    TRY_ASSIGN(const Bytes block, read_block(sources[entry->source]->file, entry->offset));
+    TRY_ASSIGN(const ByteView block, window.block(*sources[entry->source], entry->offset));
     TRY_ASSIGN(entry->offset, append(block));
     entry->source = 0;
   }

@@ -1,6 +1,7 @@
 // Facts: what one pass over a tree found, so that the next pass reads only what changed. Written
 // directory by directory into a temporary file, read back one directory at a time: memory is 24
-// bytes a directory, whatever the number of files. docs/formats.md has the layout.
+// bytes a directory, whatever the number of files, and 16 KiB a thread that reads. docs/formats.md
+// has the layout.
 #pragma once
 
 #include <atomic>

@@ -91,6 +91,36 @@ TEST(BlobIndex, FindsWhatWasMergedAndComesBackFromJson) {
   EXPECT_EQ(index->packs().size(), packs.size());
 }
 
+// Ids that begin alike, as those of a repository may that somebody made to be slow.
+TEST(BlobIndex, FindsIdsThatAreNotSpreadEvenly) {
+  const auto id_of = [](int first, int last) {
+    Id id;
+    id.bytes.front() = static_cast<std::byte>(first);
+    id.bytes.back() = static_cast<std::byte>(last);
+    return id;
+  };
+  for (int count = 1; count < 70; ++count) {
+    IndexedPack pack{codec::sha256(as_bytes("pack")), {}};
+    for (int i = 0; i < count; ++i) {
+      pack.blobs.push_back({.id = id_of(i % 3 == 0 ? 0xff : 0, 2 * i),
+                            .type = BlobType::kData,
+                            .offset = static_cast<std::uint32_t>(i),
+                            .length = 40});
+    }
+    const auto index = BlobIndex::merge(BlobIndex(), {pack});
+    for (const PackedBlob& blob : pack.blobs) {
+      const auto found = index->find(BlobType::kData, blob.id);
+      ASSERT_TRUE(found);
+      EXPECT_EQ(found->blob.offset, blob.offset);
+      EXPECT_FALSE(index->has(BlobType::kTree, blob.id));
+    }
+    for (int i = 0; i < count; ++i) {
+      EXPECT_FALSE(index->has(BlobType::kData, id_of(0, 2 * i + 1)));
+      EXPECT_FALSE(index->has(BlobType::kData, id_of(0x80, 2 * i)));
+    }
+  }
+}
+
 TEST(BlobIndex, MalformedIndexesAreRefused) {
   const std::string id = codec::sha256({}).hex();
   const auto blob = [&](const std::string& members) {

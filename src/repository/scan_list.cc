@@ -15,6 +15,13 @@ bool is_same(const Fact& fact, const os::Stat& stat) {
          fact.node.ctime == stat.ctime;
 }
 
+// The root of a nested btrfs subvolume has the inode number and times of that which it is a
+// snapshot of (BTRFS_FIRST_FREE_OBJECTID): only their handles tell them apart.
+bool may_be_subvolume(const os::Stat& stat) {
+  constexpr std::uint64_t kSubvolumeInode = 256;
+  return stat.type == os::FileType::kDirectory && stat.inode == kSubvolumeInode;
+}
+
 // Links, fifos and devices: everything there is to know. False where it vanished.
 Result<bool> read_special(const os::Dir& dir, Fact& fact) {
   auto fd = dir.open_path(fact.node.name);
@@ -63,7 +70,7 @@ Status Lister::look_at(const std::string& name, Fact* before, Listing& out) cons
   const bool is_directory = stat->type == os::FileType::kDirectory;
   const bool same = before != nullptr && is_same(*before, *stat);
   std::optional<os::FileId> id;
-  if (same && from_ == KnownFrom::kThisSession && !is_directory) {
+  if (same && from_ == KnownFrom::kThisSession && !may_be_subvolume(*stat)) {
     id = before->id;
   } else if (!same && stat->type == os::FileType::kRegular) {
     id.emplace();  // it is opened: whoever reads it asks the descriptor
@@ -72,15 +79,14 @@ Status Lister::look_at(const std::string& name, Fact* before, Listing& out) cons
   }
   if (!id) return {};
   if (!is_directory && stat->links > 1) out.links.emplace_back(stat->inode, stat->links);
-  ScannedEntry seen;
   if (same && before->id == *id) {
-    seen = {std::move(*before), true};
+    ScannedEntry& seen = at.entries.emplace_back(std::move(*before), true);
     before->node.name = name;
     // The number of names is no change of the object's content, but a fact of its own.
     if (!is_directory) seen.fact.node.links = stat->links;
-    at.entries.push_back(std::move(seen));
     return {};
   }
+  ScannedEntry seen;
   Fact& fact = seen.fact;
   fact.node.name = name;
   set_metadata(fact.node, *stat, stat->device);
@@ -103,7 +109,7 @@ Status Lister::fill(Listing& out) const {
     if (found.ok()) at.known = std::move(*found);
   }
   // The root's descriptor is its owner's, who may list by it.
-  TRY_ASSIGN(std::vector<os::Entry> names, at.above ? at.dir.list_alone() : at.dir.list());
+  TRY_ASSIGN(std::vector<os::Entry> names, at.above ? at.dir.list_once() : at.dir.list());
   std::ranges::sort(names, {}, &os::Entry::name);
   // A name that is taken away and given anew while a directory is read may be met twice.
   const auto again = std::ranges::unique(names, {}, &os::Entry::name);

@@ -10,12 +10,13 @@ import mmap
 import os
 import subprocess
 import threading
+import time
 
 import pytest
 
 from lib.dockerapi import wait_for
 from lib.jobs import deploy, fill, place, reasons, restore, running, settle, snapshot, workload
-from lib.loopfs import LoopFs, subvolume_create
+from lib.loopfs import LoopFs, subvolume_create, subvolume_delete, subvolume_snapshot
 from lib.trees import diff_trees, read_tree
 
 RENAME_EXCHANGE = 2
@@ -293,3 +294,43 @@ def test_a_subvolume_nested_in_a_volume(cairn, fake):
         cairn.ok("restore", "discard", result["undo"], "--yes")
         assert not (data.parent / ".cairn").exists() and diff_trees(want, data) == []
         cairn.ok("workload", "rm", "web", "--yes")
+
+
+def write_at_one_time(files: dict) -> None:
+    """Writes texts of one length, so that stat() tells of all files the same."""
+    opened = {os.open(path, os.O_WRONLY): text.encode() for path, text in files.items()}
+    try:
+        for _ in range(100):
+            for _ in range(2):  # the kernel gives a finer time to the first write after a stat()
+                time.sleep(0.02)
+                for fd, text in opened.items():
+                    os.pwrite(fd, text, 0)
+            told = {(at.st_ino, at.st_size, at.st_mtime_ns, at.st_ctime_ns) for at in map(os.fstat, opened)}
+            if len(told) == 1:
+                return
+    finally:
+        for fd in opened:
+            os.close(fd)
+    raise AssertionError("no two files were written within one tick of the clock")
+
+
+@pytest.mark.parametrize("disk", ["btrfs"], indirect=True)
+def test_a_subvolume_put_back_from_its_snapshot(cairn, fake, disk):
+    """Nothing that stat() tells has changed then: inode numbers, sizes and times are those of the one before."""
+    data = volume(cairn)
+    subvolume_create(data / "one")
+    (data / "one" / "file").write_text("first ")
+    backup = disk.path / "backup"
+    subvolume_snapshot(data / "one", backup)
+    write_at_one_time({data / "one" / "file": "live  ", backup / "file": "backup"})
+
+    def put_back():
+        before = os.stat(data / "one")
+        subvolume_delete(data / "one")
+        subvolume_snapshot(backup, data / "one")
+        after = os.stat(data / "one")
+        assert (after.st_ino, after.st_mtime_ns, after.st_ctime_ns) == (
+            before.st_ino, before.st_mtime_ns, before.st_ctime_ns)
+
+    captured(cairn, fake, data, put_back)
+    assert (data / "one" / "file").read_text() == "backup"

@@ -96,3 +96,12 @@ class LoopFs:
 def subvolume_create(path: Path) -> None:
     """Makes a btrfs subvolume."""
     subprocess.run(["btrfs", "-q", "subvolume", "create", str(path)], check=True)
+
+
+def subvolume_snapshot(of: Path, path: Path) -> None:
+    """Makes a btrfs subvolume that is another one as it is now."""
+    subprocess.run(["btrfs", "-q", "subvolume", "snapshot", str(of), str(path)], check=True)
+
+
+def subvolume_delete(path: Path) -> None:
+    subprocess.run(["btrfs", "-q", "subvolume", "delete", str(path)], check=True)
