@@ -31,12 +31,19 @@ Status BlobWriter::write_packs() {
     auto next = finished_.pop();
     if (!next) break;
     status = write_pack(std::move(*next), blobs);
-    --flow_.lock()->in_flight;
+    auto flow = flow_.lock();
+    --flow->in_flight;
+    if (!status.ok()) flow->why = status.error();
     flow_changed_.notify_all();
   }
   flow_.lock()->ended = true;
   flow_changed_.notify_all();
   return status;
+}
+
+// Of those that meet an ended writer: what it met, or that somebody asked it to stop.
+Error BlobWriter::why_stopped() {
+  return flow_.lock()->why.value_or(Error(Code::kCancelled, "storing was stopped"));
 }
 
 Status BlobWriter::write_pack(PackBuilder::Finished next, std::size_t& blobs) {
@@ -64,10 +71,12 @@ Status BlobWriter::write_index() {
 }
 
 Status BlobWriter::drain() {
-  auto flow = flow_.lock();
-  flow.wait(flow_changed_, [](const Flow& now) { return now.in_flight == 0 || now.ended; });
-  if (flow->in_flight == 0) return {};
-  return Error(Code::kCancelled, "storing was stopped");
+  {
+    auto flow = flow_.lock();
+    flow.wait(flow_changed_, [](const Flow& now) { return now.in_flight == 0 || now.ended; });
+    if (flow->in_flight == 0 && !flow->why) return {};
+  }
+  return why_stopped();
 }
 
 bool BlobWriter::has(BlobType type, const Id& id) {
@@ -102,7 +111,7 @@ Status BlobWriter::hand_over(PackBuilder builder, codec::Box& box) {
   ++flow_.lock()->in_flight;
   if (finished_.push(std::move(builder).finish(box))) return {};
   --flow_.lock()->in_flight;
-  return Error(Code::kCancelled, "storing was stopped");
+  return why_stopped();
 }
 
 Status BlobWriter::append(const PackedBlob& blob, ByteView sealed, codec::Box& box) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <unordered_set>
 #include <vector>
@@ -58,7 +59,8 @@ class BlobWriter {
   // Takes a blob as it lies in another pack, sealed, without opening it.
   Status copy_sealed(const PackedBlob& blob, ByteView sealed, StoreContext& context);
 
-  // Waits until every pack that is full is with the backend: nothing is being written then.
+  // Waits until every pack that is full is with the backend: nothing is being written then. Where
+  // one was not taken, what the backend said.
   Status drain();
 
   // Hands over what is left and waits until the backend took all. The packs that no index file
@@ -82,6 +84,7 @@ class BlobWriter {
   PackBuilder new_builder();
   Status append(const PackedBlob& blob, ByteView sealed, codec::Box& box);
   Status hand_over(PackBuilder builder, codec::Box& box);
+  Error why_stopped();
   Status write_packs();
   Status write_pack(PackBuilder::Finished next, std::size_t& blobs);
 
@@ -98,6 +101,7 @@ class BlobWriter {
   struct Flow {
     std::size_t in_flight = 0;  // packs handed over and not with the backend yet
     bool ended = false;         // the writing thread
+    std::optional<Error> why;   // it ended before all was written
   };
   parallel::Guarded<Flow> flow_;
   std::condition_variable flow_changed_;

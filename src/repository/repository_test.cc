@@ -375,6 +375,26 @@ TEST_F(Stored, AStoreThatIsGivenUpLeavesNoPack) {
   EXPECT_TRUE(find_unindexed(*repository_)->empty());
 }
 
+// Whoever hands over, waits or finishes is told what became of the packs, not that storing ended.
+TEST_F(Stored, AStoreTellsWhyItsPacksWereNotTaken) {
+  std::filesystem::remove_all(path_ + "/repo/data");
+  BlobWriter writer(*repository_, {});
+  StoreContext context(repository_->master_key());
+  Bytes random(std::size_t{4} << 20U);
+  const auto store = [&]() -> Status {
+    codec::random_bytes(random);
+    TRY(writer.store(BlobType::kData, random, context));
+    return {};
+  };
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(store().ok());  // one pack
+  EXPECT_EQ(writer.drain().error().code(), Code::kNotFound);
+  Status stored;
+  for (int i = 0; i < 100 && stored.ok(); ++i) stored = store();
+  ASSERT_FALSE(stored.ok());
+  EXPECT_EQ(stored.error().code(), Code::kNotFound) << stored.error().message();
+  EXPECT_EQ(writer.finish().error().code(), Code::kNotFound);
+}
+
 // The packs are the data then, and an index can be made from them again.
 TEST_F(Stored, PacksStayWhereTheIndexWasLost) {
   write_file(path_ + "/source/file", "the only copy");

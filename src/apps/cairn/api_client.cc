@@ -48,7 +48,9 @@ namespace {
 std::string without_reasons(const std::string& detail, const json& reasons) {
   if (reasons.empty()) return detail;
   const std::string target = text_of(reasons[0], "target");
-  std::string head = detail.substr(0, detail.find(text_of(reasons[0], "detail")));
+  const std::size_t told = detail.find(text_of(reasons[0], "detail"));
+  if (told == std::string::npos) return detail;
+  std::string head = detail.substr(0, told);
   const auto drop_end = [&head](std::string_view end) {
     const bool there = !end.empty() && head.ends_with(end);
     if (there) head.resize(head.size() - end.size());

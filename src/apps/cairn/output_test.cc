@@ -87,6 +87,8 @@ TEST(Problem, TellsEachReasonOnce) {
   EXPECT_EQ(text_of("too long", own), "too long");
   EXPECT_EQ(text_of("something else", own), "something else\n  too long [z]");
   EXPECT_EQ(text_of("nothing more", "[]"), "nothing more");
+  EXPECT_EQ(text_of("not a tag: no tag", R"([{"target":"tag","code":"w","detail":"must be one"}])"),
+            "not a tag: no tag\n  tag: must be one [w]");
 }
 
 TEST(PathOf, EncodesEachPart) {
