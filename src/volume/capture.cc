@@ -31,6 +31,9 @@ constexpr int kPassesMax = 6;
 constexpr std::uint64_t kSmallDeltaBytes = std::uint64_t{32} << 20U;
 constexpr std::uint64_t kSmallDeltaFiles = 400;
 constexpr std::int64_t kQuickPassUs = 1'500'000;
+// Times that dirty pages are written out before the hold: until that is quick.
+constexpr int kWriteOutsMax = 3;
+constexpr std::int64_t kQuickWriteOutUs = 100'000;
 // A config that changes while its volumes are read: begun again this often.
 constexpr int kAttemptsMax = 3;
 // What a cut costs beside the walk: reading and comparing where the file system cannot clone.
@@ -148,6 +151,23 @@ Status check_room(const std::vector<CaptureRoot>& roots, std::uint64_t bytes) {
   return Error(Code::kNoSpace, std::move(words), std::move(detail));
 }
 
+// A clone waits until the dirty pages of its source are on the disk. Those of what was written
+// since the last pass began are written here, while the workload runs, and then what it wrote
+// meanwhile. Only where the file system can clone: a copy reads them from memory.
+Status write_out(const std::vector<CaptureRoot>& roots) {
+  std::vector<const os::Dir*> cloned;
+  for (const CaptureRoot& root : roots) {
+    TRY_ASSIGN(const bool clones, repository::needs_no_room(root.dir));
+    if (clones) cloned.push_back(&root.dir);
+  }
+  for (int i = 0; i < kWriteOutsMax; ++i) {
+    const Stopwatch watch;
+    for (const os::Dir* dir : cloned) TRY(os::sync_file_system(dir->fd()));
+    if (watch.elapsed_us() <= kQuickWriteOutUs) break;
+  }
+  return {};
+}
+
 Result<std::int64_t> max_hold_ms_of(Core& core, const CaptureOptions& options) {
   TRY_ASSIGN(const catalog::Settings settings, core.catalog.settings().all());
   return options.max_hold_s.value_or(settings.max_hold_s) * 1000;
@@ -238,7 +258,8 @@ Status Capture::cut_in_hold(const CaptureJournal& journal, Hold& hold) {
   return {};
 }
 
-// With the lock: journal -> pre -> last pass -> hold, cut -> post -> journal removed.
+// With the lock: journal -> pre -> last pass -> pages written out -> hold, cut -> post -> journal
+// removed.
 Status Capture::hold_and_cut(const catalog::Workload& workload) {
   TRY_ASSIGN(const CaptureJournal what, plan_hold(workload));
   const bool obliged = !what.post.command.empty() ||
@@ -262,7 +283,7 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
   const bool still = still_ && still_->elapsed_us() <= kQuickPassUs && options_.pre.empty();
   if (done.ok() && !still) {
     auto pass = session_->pass();
-    if (!pass.ok()) done = pass.error();
+    done = pass.ok() ? write_out(plan_.roots) : pass.error();
   }
   if (done.ok()) done = cut_in_hold(what, hold);
   // Recovery has to end what could not be ended here, and runs the post command after that.
