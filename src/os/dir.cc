@@ -212,14 +212,6 @@ Result<std::string> Dir::read_file(const std::string& name, std::size_t max_byte
   return content;
 }
 
-Result<std::string> Dir::read_link(const std::string& name) const {
-  std::string target(4096, '\0');
-  const ssize_t n = ::readlinkat(fd_.get(), name.c_str(), target.data(), target.size());
-  if (n < 0) return path_error("read link", name, errno);
-  target.resize(static_cast<std::size_t>(n));
-  return target;
-}
-
 Status Dir::make_dir(const std::string& name, std::uint32_t mode) const {
   TRY(check_component(name));
   if (::mkdirat(fd_.get(), name.c_str(), mode) != 0) {
@@ -388,6 +380,14 @@ Result<std::string> path_of(const Fd& fd) {
   path.resize(static_cast<std::size_t>(n));
   if (path.empty() || path[0] != '/') return Error(Code::kInvalid, "directory has no path");
   return path;
+}
+
+Result<std::string> read_link(const Fd& named) {
+  std::string target(4096, '\0');
+  const ssize_t n = ::readlinkat(named.get(), "", target.data(), target.size());
+  if (n < 0) return os_error("read a link", errno);
+  target.resize(static_cast<std::size_t>(n));
+  return target;
 }
 
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd) {

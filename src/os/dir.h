@@ -77,7 +77,6 @@ class Dir {
   [[nodiscard]] Result<std::vector<Entry>> list_once() const;
   // The whole of a regular file; kInvalid past max_bytes.
   [[nodiscard]] Result<std::string> read_file(const std::string& name, std::size_t max_bytes) const;
-  [[nodiscard]] Result<std::string> read_link(const std::string& name) const;
 
   Status make_dir(const std::string& name, std::uint32_t mode) const;
   // Makes the directory unless it is there, and opens it. Does not sync.
@@ -116,6 +115,8 @@ class Dir {
 // The absolute path, links resolved, by which the kernel knows an open directory now.
 Result<std::string> path_of(const Fd& fd);
 
+// The target of the symbolic link that an O_PATH descriptor names.
+Result<std::string> read_link(const Fd& named);
 // Extended attributes of an open object (O_PATH too), sorted by name.
 Result<std::vector<Xattr>> list_xattrs(const Fd& fd);
 // Opens the object that an O_PATH descriptor names, so that a check of what it is holds; flags as

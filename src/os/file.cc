@@ -182,13 +182,11 @@ void begin_writeback(const Fd& fd, std::uint64_t offset, std::uint64_t size_byte
 }
 
 Result<std::optional<DataRange>> next_data(const Fd& fd, std::uint64_t offset) {
+  // ENXIO: nothing there. At the second call, too: the file may have been cut short since.
   const off_t begin = ::lseek(fd.get(), static_cast<off_t>(offset), SEEK_DATA);
-  if (begin < 0) {
-    if (errno == ENXIO) return std::optional<DataRange>();
-    return os_error("seek data", errno);
-  }
-  const off_t end = ::lseek(fd.get(), begin, SEEK_HOLE);
-  if (end < 0) return os_error("seek hole", errno);
+  const off_t end = begin < 0 ? begin : ::lseek(fd.get(), begin, SEEK_HOLE);
+  if (end < 0 && errno == ENXIO) return std::optional<DataRange>();
+  if (end < 0) return os_error("look for data and holes", errno);
   return std::optional<DataRange>(
       DataRange{static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end)});
 }

@@ -96,6 +96,25 @@ TEST_F(DirTest, ADirectoryThatMovesAwayWhileItIsOpenedIsThereOrGone) {
   }
 }
 
+TEST_F(DirTest, TheDataOfAFileThatIsCutShortMeanwhileIsThereOrGone) {
+  constexpr std::uint64_t kAt = 1U << 20U;
+  constexpr int kLooks = 20'000;
+  const Fd fd = dir().open_file("f", O_RDWR | O_CREAT | O_EXCL, 0600).value();
+  std::jthread writer([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      EXPECT_TRUE(write_all_at(fd, as_bytes("data"), kAt).ok());
+      EXPECT_TRUE(truncate(fd, 0).ok());
+    }
+  });
+  for (int i = 0; i < kLooks; ++i) {
+    const auto data = next_data(fd, 0);
+    ASSERT_TRUE(data.ok()) << data.error().message();
+    if (data->has_value()) {
+      ASSERT_LT((*data)->begin, (*data)->end);
+    }
+  }
+}
+
 TEST_F(DirTest, NamesAreOneComponent) {
   const Dir d = dir();
   for (const std::string& bad :

@@ -147,8 +147,8 @@ Status Walk::run() {
       continue;
     }
     if (!entry.unchanged) {
-      entry.fact.node.xattrs = std::move(listing->xattrs);
-      entry.fact.xattrs_lost = listing->xattrs_lost;
+      entry.fact = std::move(listing->itself);
+      entry.fact.node.device_id = device_id_of(root_, entry.fact.node.device_id);
     }
     TRY(enter(std::move(*listing)));
   }

@@ -45,8 +45,9 @@ struct ScanRoot {
 
 struct ScannedEntry {
   Fact fact;
-  // The object is as an earlier pass found it: all of fact holds. Otherwise a file's id, content
-  // and extended attributes are still to be read, and a directory's attributes until it is entered.
+  // The object is as an earlier pass found it: all of fact holds. Otherwise a file is still to be
+  // described by whoever reads it, and a directory until it is entered: only type, size and name of
+  // what had the name hold, and they are no more than a hint.
   bool unchanged = false;
 };
 

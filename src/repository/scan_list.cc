@@ -22,27 +22,6 @@ bool may_be_subvolume(const os::Stat& stat) {
   return stat.type == os::FileType::kDirectory && stat.inode == kSubvolumeInode;
 }
 
-// Links, fifos and devices: everything there is to know. False where it vanished.
-Result<bool> read_special(const os::Dir& dir, Fact& fact) {
-  auto fd = dir.open_path(fact.node.name);
-  if (!fd.ok()) {
-    if (fd.error().code() == Code::kNotFound) return false;
-    return fd.error();
-  }
-  TRY_ASSIGN(fact.node.xattrs, read_xattrs(*fd, fact.xattrs_lost));
-  if (fact.node.type != NodeType::kSymlink) return true;
-  auto target = dir.read_link(fact.node.name);
-  if (!target.ok()) {
-    // Something else took the name: it is left out, and found by the next pass.
-    if (target.error().code() == Code::kNotFound || target.error().code() == Code::kInvalid) {
-      return false;
-    }
-    return target.error();
-  }
-  fact.node.link_target = std::move(*target);
-  return true;
-}
-
 // The known fact of that name; from moves forward.
 Fact* find_known(DirFacts* known, const std::string& name, std::size_t& from) {
   if (known == nullptr) return nullptr;
@@ -52,6 +31,35 @@ Fact* find_known(DirFacts* known, const std::string& name, std::size_t& from) {
 }
 
 }  // namespace
+
+// Everything but a name and a content, of one object: two may have had the name one after the
+// other, and where two names of one directory are exchanged xfs moves no time of what they name.
+Status Lister::describe(const os::Fd& fd, Fact& fact) const {
+  TRY_ASSIGN(const os::Stat stat, os::stat_fd(fd));
+  set_metadata(fact.node, stat, stat.device);
+  TRY_ASSIGN(fact.id, os::file_id_of(fd));
+  fact.stat_bytes = stat.size_bytes;
+  fact.settled = is_before(stat.ctime, since_);
+  TRY_ASSIGN(fact.node.xattrs, read_xattrs(fd, fact.xattrs_lost));
+  return {};
+}
+
+// A link, fifo or device. False where it vanished or something else took its name: it is left out,
+// and found by the next pass.
+Result<bool> Lister::read_special(const os::Dir& dir, Fact& fact) const {
+  const auto fd = dir.open_path(fact.node.name);
+  if (!fd.ok()) {
+    if (fd.error().code() == Code::kNotFound) return false;
+    return fd.error();
+  }
+  const NodeType type = fact.node.type;
+  TRY(describe(*fd, fact));
+  if (fact.node.type != type) return false;
+  if (type == NodeType::kSymlink) {
+    TRY_ASSIGN(fact.node.link_target, os::read_link(*fd));
+  }
+  return true;
+}
 
 // One entry: its place in out, or nothing where it is left out. Where all of before holds still, it
 // is taken but for its name: memory of copies would be freed by another thread, which costs more.
@@ -68,31 +76,27 @@ Status Lister::look_at(const std::string& name, Fact* before, Listing& out) cons
     return {};
   }
   const bool is_directory = stat->type == os::FileType::kDirectory;
-  const bool same = before != nullptr && is_same(*before, *stat);
-  std::optional<os::FileId> id;
-  if (same && from_ == KnownFrom::kThisSession && !may_be_subvolume(*stat)) {
-    id = before->id;
-  } else if (!same && stat->type == os::FileType::kRegular) {
-    id.emplace();  // it is opened: whoever reads it asks the descriptor
-  } else {
-    TRY_ASSIGN(id, os::find_file_id(at.dir, name));
-  }
-  if (!id) return {};
   if (!is_directory && stat->links > 1) out.links.emplace_back(stat->inode, stat->links);
-  if (same && before->id == *id) {
-    ScannedEntry& seen = at.entries.emplace_back(std::move(*before), true);
-    before->node.name = name;
-    // The number of names is no change of the object's content, but a fact of its own.
-    if (!is_directory) seen.fact.node.links = stat->links;
-    return {};
+  if (before != nullptr && is_same(*before, *stat)) {
+    std::optional<os::FileId> id = before->id;
+    if (from_ == KnownFrom::kBefore || may_be_subvolume(*stat)) {
+      TRY_ASSIGN(id, os::find_file_id(at.dir, name));
+    }
+    if (!id) return {};
+    if (before->id == *id) {
+      ScannedEntry& seen = at.entries.emplace_back(std::move(*before), true);
+      before->node.name = name;
+      // The number of names is no change of the object's content, but a fact of its own.
+      if (!is_directory) seen.fact.node.links = stat->links;
+      return {};
+    }
   }
   ScannedEntry seen;
   Fact& fact = seen.fact;
   fact.node.name = name;
   set_metadata(fact.node, *stat, stat->device);
-  fact.id = *id;
   fact.stat_bytes = stat->size_bytes;
-  fact.settled = is_before(stat->ctime, since_);
+  // Whoever opens a file or a directory describes it by the descriptor.
   if (stat->type != os::FileType::kRegular && !is_directory) {
     auto read = read_special(at.dir, fact);
     if (!read.ok()) return read.error().with_context(printable(path_below(at, name)));
@@ -141,9 +145,11 @@ Result<Listing> Lister::list_child(const std::shared_ptr<ScanDir>& above,
   if (!child.ok() && os::is_gone(child.error())) return out;
   if (!child.ok()) return child.error().with_context(printable(path_below(*above, name)));
   if (!entry.unchanged) {
-    TRY_ASSIGN(out.xattrs, read_xattrs(child->fd(), out.xattrs_lost));
+    out.itself.node.name = name;
+    TRY_CONTEXT(describe(child->fd(), out.itself), printable(path_below(*above, name)));
   }
-  out.dir = std::make_shared<ScanDir>(above, name, std::move(*child), entry.fact.id);
+  const os::FileId& id = entry.unchanged ? entry.fact.id : out.itself.id;
+  out.dir = std::make_shared<ScanDir>(above, name, std::move(*child), id);
   TRY(fill(out));
   return out;
 }

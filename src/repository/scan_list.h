@@ -17,10 +17,9 @@ namespace cairn::repository {
 
 // A directory as it was listed, and what of it concerns the root or the directory above.
 struct Listing {
-  std::shared_ptr<ScanDir> dir;   // its entries that are not unchanged have st_dev as device_id;
-                                  // null: it is gone
-  std::vector<os::Xattr> xattrs;  // of the directory itself, where its entry was not unchanged
-  std::size_t xattrs_lost = 0;
+  std::shared_ptr<ScanDir> dir;  // its entries that are not unchanged have st_dev as device_id;
+                                 // null: it is gone
+  Fact itself;                   // of dir, where its entry was not unchanged; st_dev as device_id
   std::uint64_t sockets = 0;
   std::vector<std::string> mounts;                             // names
   std::vector<std::pair<std::uint64_t, std::uint64_t>> links;  // inode and number of names, above 1
@@ -46,6 +45,8 @@ class Lister {
  private:
   [[nodiscard]] Status fill(Listing& out) const;
   [[nodiscard]] Status look_at(const std::string& name, Fact* before, Listing& out) const;
+  [[nodiscard]] Status describe(const os::Fd& fd, Fact& fact) const;
+  [[nodiscard]] Result<bool> read_special(const os::Dir& dir, Fact& fact) const;
 
   const int root_;
   const std::uint64_t mount_id_;

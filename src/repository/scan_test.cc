@@ -7,6 +7,10 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
+#include <thread>
+
+#include "os/file_id.h"
 
 namespace cairn::repository {
 namespace {
@@ -24,12 +28,14 @@ class Visits final : public ScanVisitor {
   }
   Status leave(const std::shared_ptr<ScanDir>& dir) override {
     visits.push_back("-" + path_below(*dir, ""));
+    if (on_leave) on_leave(*dir);
     return {};
   }
 
   std::vector<std::string> visits;
   std::size_t entries = 0;
   std::function<Status(const std::string& path)> on_enter;
+  std::function<void(const ScanDir& dir)> on_leave;
 };
 
 class ScanTest : public ::testing::Test {
@@ -102,6 +108,53 @@ TEST_F(ScanTest, WhatGoesAwayBeforeItIsEnteredIsLeftOut) {
   ASSERT_TRUE(walk(recorder).ok());
   EXPECT_EQ(std::ranges::count(recorder.visits, "+8"), 1);
   EXPECT_EQ(std::ranges::count(recorder.visits, "+7"), std::ranges::count(recorder.visits, "-7"));
+}
+
+// Where two names of a directory are exchanged xfs moves no time of what they name: a fact of two
+// objects would pass for true later.
+TEST_F(ScanTest, AFactIsOfOneObjectWhereNamesAreExchangedMeanwhile) {
+  struct Object {
+    os::FileId id;
+    std::string content;  // the target of a link, the name of the file in a directory
+  };
+  std::map<std::uint64_t, Object> objects;  // by inode
+  for (const char* name : {"dir a", "dir b", "link a", "link b"}) {
+    if (name[0] == 'd') {
+      ASSERT_TRUE(dir_->make_dir(name, 0700).ok());
+      ASSERT_TRUE(dir_->open_dir(name)->publish_file(name, {}, 0600).ok());
+    } else {
+      ASSERT_TRUE(dir_->make_symlink(name, name).ok());
+    }
+    objects[dir_->stat(name)->inode] = {**os::find_file_id(*dir_, name), name};
+  }
+  std::size_t looked_at = 0;
+  Visits recorder;
+  recorder.on_leave = [&](const ScanDir& dir) {
+    if (dir.above) {
+      const auto is_it = [&](const auto& object) { return object.second.id == dir.id; };
+      const auto object = std::ranges::find_if(objects, is_it);
+      ASSERT_NE(object, objects.end());
+      EXPECT_EQ(dir.entries.at(0).fact.node.name, object->second.content);
+      return;
+    }
+    for (const ScannedEntry& entry : dir.entries) {
+      const Node& node = entry.fact.node;
+      const Object& object = objects.at(node.inode);
+      EXPECT_EQ(entry.fact.id, object.id) << node.name;
+      if (node.type == NodeType::kSymlink) {
+        EXPECT_EQ(node.link_target, object.content);
+      }
+      ++looked_at;
+    }
+  };
+  std::jthread writer([this](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      EXPECT_TRUE(dir_->exchange("dir a", *dir_, "dir b").ok());
+      EXPECT_TRUE(dir_->exchange("link a", *dir_, "link b").ok());
+    }
+  });
+  for (int round = 0; round < 3000 && !HasFailure(); ++round) ASSERT_TRUE(walk(recorder).ok());
+  EXPECT_GT(looked_at, 0U);
 }
 
 TEST_F(ScanTest, AVisitorThatFailsEndsTheWalkAndItsThreads) {

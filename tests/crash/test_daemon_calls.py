@@ -1,7 +1,7 @@
 """cairnd, disturbed at every call that changes state, one operation after the other: it is killed there,
 a call fails or is cut short, the disk is full from there on. choose.py says what applies to which call.
-Every call is killed at, and fails in one of the ways that apply to it, by the seed; the soak takes every
-call in every mode (lib/soak.py).
+Every call is killed at, and every second one fails in one of the ways that apply to it, by the seed; the soak
+takes every call in every mode (lib/soak.py).
 
 Some of the recoveries after a kill are killed, too: a sample, whose seed is printed; CAIRN_CRASH_SEED
 repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all.
@@ -19,7 +19,7 @@ from lib.soak import PART
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 WORKERS = int(os.environ.get("CAIRN_CRASH_WORKERS", 3 * len(os.sched_getaffinity(0))))
-INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "24"))
+INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "15"))
 INSIDE_A_RECOVERY = 3  # so many of the same one
 
 
@@ -56,14 +56,15 @@ def beyond_the_end(tally, name, count):
         count += 1
 
 
-def one_failure_a_call(rng, chosen):
-    """All kills, and one other mode of each call: all of them take longer than a test run may."""
+def kills_and_some_failures(rng, chosen):
+    """All kills, and one other mode of every second call: all of them take longer than a test run may."""
     fatal = [(mode, at) for mode, at in chosen if mode.startswith("kill")]
     failures = {}
     for mode, at in chosen:
         if not mode.startswith("kill"):
             failures.setdefault(at, []).append(mode)
-    return fatal + [(rng.choice(modes), at) for at, modes in sorted(failures.items())]
+    failing = rng.sample(sorted(failures.items()), -(-len(failures) // 2))
+    return fatal + [(rng.choice(modes), at) for at, modes in failing]
 
 
 def inside_recoveries(tally, rng, name, outer):
@@ -89,7 +90,7 @@ def test_every_operation_survives(pool, name):
     if PART:
         chosen = PART.of(chosen)
     else:
-        chosen = one_failure_a_call(rng, chosen)
+        chosen = kills_and_some_failures(rng, chosen)
         chosen = sorted(rng.sample(chosen, -(-len(chosen) // OPERATIONS[name].part)), key=lambda case: case[1])
     left += every - len(chosen)
     tally = Tally(pool)

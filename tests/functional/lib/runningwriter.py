@@ -4,6 +4,9 @@
         bench.session(seed)               several captures and a restore of one tree; raises Mismatch
         print(bench.tally)
 
+With slow=True a tracer holds the daemon back before each call that looks at a file, so that the writer gets
+between two of them: what is found must not be put together of two files.
+
 The writer (tests/writer) does the steps of a list one by one and counts them in the volume. lib.treemodel
 knows the tree after each. So a capture must be the tree after the step that the captured count names, or
 after the one that follows, and that step must have been done between the beginning and the end of the call.
@@ -43,6 +46,7 @@ KINDS = ("ext4", "xfs", "btrfs")
 HEAD, LOOKS = struct.Struct("<QQQq"), struct.Struct("<4q")
 DONE, FAILED = 2, 3
 COUNTS = (b"count", b"count.map")
+SLOW_CALLS, SLOW_US = "lseek,name_to_handle_at,openat,openat2,readlinkat", 200
 SETUP = [("create", "count", "600"), ("write", "count", 0, 8, 0), ("create", "count.map", "600"),
          ("write", "count.map", 0, 4096, 0), ("mkdir", "pair", "755"),
          *[step for side in ("now", "next") for step in
@@ -99,10 +103,10 @@ class Run:
 
 
 class Bench:
-    def __init__(self, kind: str):
-        self.kind, self.base = kind, process.memory_dir("writer")
+    def __init__(self, kind: str, slow: bool = False):
+        self.kind, self.slow, self.base = kind, slow, process.memory_dir("writer")
         self.tally = {"sessions": 0, "captures": 0, "restores": 0, "in_motion": 0, "steps_inside": 0}
-        self.disk = self.engine = self.cairn = None
+        self.disk = self.engine = self.cairn = self.tracer = None
 
     def __enter__(self):
         try:
@@ -113,6 +117,8 @@ class Bench:
         return self
 
     def __exit__(self, kind, *_):
+        if kind is not None and self.cairn:
+            sys.stderr.write(f"--- cairnd, last lines\n{self.cairn.tail()}\n")
         self.close(kind is None)
 
     def _make(self):
@@ -131,12 +137,20 @@ class Bench:
         cairn.apply(workload(image="writer", command=["writer", "/dev/shm", "/data"]))
         cairn.ok("workload", "deploy", "web")
         self.volume = place(cairn)
+        if self.slow:
+            self.tracer = process.Daemon(["strace", "-f", "-q", "-o", "/dev/null", "-p", cairn.pid, "-e",
+                                          f"trace={SLOW_CALLS}", "-e", f"inject={SLOW_CALLS}:delay_enter={SLOW_US}"],
+                                         self.base / "strace.log")
+            traced = Path(f"/proc/{cairn.pid}/status")
+            self.tracer.wait_until(lambda: f"TracerPid:\t{self.tracer.pid}\n" in traced.read_text(), 20, "strace")
 
     def close(self, check=True):
         try:
             if check:
                 self.cairn.assert_clean()
         finally:
+            if self.tracer:
+                self.tracer.stop()
             if self.cairn:
                 self.cairn.close()
             if self.engine:
@@ -243,7 +257,7 @@ class Session:
     # -- steps ------------------------------------------------------------------------------------------
 
     def _make(self, count, sleep_us):
-        return Steps(self.rng, self.tree.copy()).make(count, sleep_us)
+        return Steps(self.rng, self.tree.copy(), Steps.SWAPS if self.bench.slow else None).make(count, sleep_us)
 
     def _work(self, made):
         """The writer does all of it; the tree is the one after it."""
@@ -268,7 +282,7 @@ class Session:
         self.kept.append((made["id"], self.tree.copy(), self.still, counts))
 
     def _capture_running(self):
-        sleep_us = self.rng.choice((200, 800))
+        sleep_us = self.rng.choice((1500, 3000) if self.bench.slow else (200, 800))
         run = Run(self.bench.control(), self.tree.copy(), self._make(1500, sleep_us), self.count)
         wait_for(lambda: run.steps() > 0, 20, "the writer's first step", pause=0.0002)
         time.sleep(self.rng.random() * 0.02)

@@ -226,10 +226,13 @@ class Steps:
     MENU = {"create": 8, "write": 16, "store": 22, "truncate": 5, "punch": 2, "replace": 8, "impostor": 6,
             "reuse": 6, "rename": 8, "rename_dir": 6, "exchange": 5, "exchange_dirs": 6, "link": 5, "move_link": 4,
             "unlink": 5, "mkdir": 3, "rmdir": 3, "symlink": 2, "special": 1, "chmod": 3, "chown": 3, "xattr": 4,
-            "utimens": 4, "map": 5, "unmap": 2, "pair": 6, "large": 4}
+            "utimens": 4, "map": 5, "unmap": 2, "pair": 6, "swap": 6, "large": 4}
 
-    def __init__(self, rng, tree):
-        self.rng, self.tree = rng, tree
+    # What makes of two files one where a capture puts together what it found of a name at two times.
+    SWAPS = {"pair": 60, "swap": 120, "exchange": 20, "exchange_dirs": 20, "truncate": 20, "punch": 10}
+
+    def __init__(self, rng, tree, weights=None):
+        self.rng, self.tree, self.menu = rng, tree, {**self.MENU, **(weights or {})}
         self.serial = rng.randrange(1 << 30)
         self.made = []
         self._walked = self._found = None
@@ -237,7 +240,7 @@ class Steps:
     def make(self, count: int, sleep_us: int = 0) -> list:
         """At least `count` steps; with sleep_us, now and then one that waits about so long."""
         self.made = []
-        verbs, weights = list(self.MENU), list(self.MENU.values())
+        verbs, weights = list(self.menu), list(self.menu.values())
         while len(self.made) < count:
             verb = self.rng.choices(verbs, weights)[0]
             if len(self.made) % 16 == 0 and self._bytes() > BYTES_MAX:
@@ -390,6 +393,18 @@ class Steps:
         one, two = self._pick("dir"), self._pick("dir", "file")
         if one and two and not f"{one}/".startswith(f"{two}/") and not f"{two}/".startswith(f"{one}/"):
             self._do("exchange", one, two)
+
+    def make_swap(self):
+        """Two names of one directory are exchanged for a while. On xfs that moves no time of what they name."""
+        directory = self._dir()
+        prefix = "" if directory == "." else f"{directory}/"
+        names = [name for name in self.tree.node(directory).children if prefix or name not in RESERVED]
+        if len(names) < 2:
+            return
+        one, two = (prefix + name for name in self.rng.sample(names, 2))
+        self._do("exchange", one, two)
+        self._do("sleep", self.rng.randrange(1, 2000))
+        self._do("exchange", one, two)
 
     def make_link(self):
         path = self._pick("file")
