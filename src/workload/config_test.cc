@@ -130,6 +130,7 @@ TEST(Definition, NamesEveryFaultByItsFieldAtOnce) {
         "config.registry_name"}) {
     EXPECT_TRUE(has_fault(faults, field)) << field;
   }
+  EXPECT_TRUE(has_fault(faults_of(R"("default_tag":"no tag")"), "config.image"));
 }
 
 TEST(Definition, RefusesAKeyThatIsThereTwice) {

@@ -159,6 +159,9 @@ void parse_image(Fields& fields, ImageConfig& config) {
   std::string image;
   const std::size_t faults_before = fields.faults().size();
   fields.text("image", image, kImageBytesMax);
+  if (image.empty() && fields.faults().size() == faults_before) {
+    fields.fault("image", "missing", "must name the image's repository");
+  }
   fields.text("default_tag", config.default_tag, kTagBytesMax);
   fields.text("registry_name", config.registry_name, kShortTextBytesMax);
   if (!config.default_tag.empty() && !docker::is_tag(config.default_tag) &&
@@ -169,12 +172,7 @@ void parse_image(Fields& fields, ImageConfig& config) {
       !config.registry_name.empty() && !good.ok()) {
     fields.fault("registry_name", "invalid", good.error().message());
   }
-  if (image.empty()) {
-    if (fields.faults().size() == faults_before) {
-      fields.fault("image", "missing", "must name the image's repository");
-    }
-    return;
-  }
+  if (image.empty()) return;
   const auto reference = docker::parse_reference(image);
   if (!reference.ok()) return fields.fault("image", "invalid", reference.error().message());
   // People write the tag into the image, too: it is the default tag then.
