@@ -228,6 +228,7 @@ void Planner::check_entries(const os::Dir& root, const ResolvedVolume& volume) {
 }
 
 Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
+  const std::size_t reasons = plan.shown.reasons.size();
   auto opened = open_place(volume);
   if (!opened.ok() && opened.error().code() == Code::kNotFound) {
     // Not only the root but a directory above it, or the engine's volume, is missing: made again as
@@ -249,7 +250,8 @@ Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
   if (home.is_root) check_entries(home.dir, volume);
   TRY(check_mounts(volume, parent_path + "/" + place.name, home.is_root));
   check_pending(volume);
-  try_exchange(home.dir, volume);
+  // What is refused already may lie in another volume, where nothing may be tried.
+  if (plan.shown.reasons.size() == reasons) try_exchange(home.dir, volume);
 
   if (root) {
     auto live = place.parent.open_dir(place.name);

@@ -184,11 +184,17 @@ def test_a_moved_tag_does_not_change_what_is_started(cairn, fake):
 
 def test_a_config_changed_but_not_deployed_refuses(cairn):
     deploy(cairn, workload())
-    fill(place(cairn), "first")
+    data = place(cairn)
+    fill(data, "first")
+    (data / "within").mkdir()
     ident = snapshot(cairn)
-    cairn.apply(workload(volumes=[{"source": "other", "target": "/data", "scope": "project"}]))
-    problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
-    assert reasons(problem) == {"pending_config"}
+    before = read_tree(data)
+    for source in ("other", "data/within"):
+        cairn.apply(workload(volumes=[{"source": source, "target": "/data", "scope": "project"}]))
+        for how in ("--yes", "--dry-run"):
+            problem = cairn.fails("snapshot", "restore", "web", ident, how)
+            assert reasons(problem) == {"pending_config"}
+    assert read_tree(data) == before, "nothing is tried in another volume, which is the running one's here"
     cairn.apply(workload(volumes=[]))
     problem = cairn.fails("snapshot", "restore", "web", ident, "--yes")
     assert reasons(problem) == {"not_declared"}
