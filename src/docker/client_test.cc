@@ -74,7 +74,11 @@ TEST(EngineClient, KnowsAStartThatWillAlwaysFail) {
   };
   EXPECT_TRUE(can_never_start(started(reply(409, R"({"message":"task 6230: already exists"})"))));
   EXPECT_TRUE(can_never_start(started(reply(500, R"({"message":"task 6230: already exists"})"))));
+  EXPECT_TRUE(can_never_start(started(reply(500, R"({"message":"failed to start shim: )"
+                                                 R"(mkdir /run/io.containerd.runtime.v2.task/moby/)"
+                                                 R"(6230: file exists: unknown"})"))));
   EXPECT_FALSE(can_never_start(started(reply(500, R"({"message":"no space left on device"})"))));
+  EXPECT_FALSE(can_never_start(started(reply(500, R"({"message":"mkdir /a: file exists"})"))));
 }
 
 TEST(EngineClient, KnowsAPauseThatMaySucceedLater) {

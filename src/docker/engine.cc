@@ -69,7 +69,12 @@ Result<std::vector<std::string>> log_tail(Engine& engine,
 
 bool can_never_start(const Error& error) {
   const std::string_view words = error.message();
-  return words.find("task ") != std::string_view::npos && words.ends_with(": already exists");
+  const auto says = [words](std::string_view part) {
+    return words.find(part) != std::string_view::npos;
+  };
+  const bool has_task = says("task ") && words.ends_with(": already exists");
+  const bool has_bundle = says("mkdir ") && says("runtime.v2.task/") && says("file exists");
+  return has_task || has_bundle;
 }
 
 bool cannot_freeze_yet(const Error& error) {

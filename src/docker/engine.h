@@ -102,9 +102,9 @@ Result<std::vector<std::string>> log_tail(Engine& engine,
                                           const std::string& id,
                                           std::uint32_t lines);
 
-// True for a failed start of a container whose task an engine left behind when it was killed in the
-// middle of starting it: whatever is called, it says that the task is there already, and only
-// another container in its place will run.
+// True for a failed start of a container whose task, or the task's directory, an engine left behind
+// when it was killed in the middle of starting it: whatever is called, it says that this is there
+// already (containerd, runtime/v2/bundle.go), and only another container in its place will run.
 bool can_never_start(const Error& error);
 
 // True for a failed pause of a container one of whose processes waits for a disk and cannot be

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/log.h"
 #include "repository/pruner.h"
@@ -191,6 +192,7 @@ void Recovery::keep_if_unfinished(const std::string& operation, parallel::LockGu
 }
 
 void Recovery::retry_until_done(std::stop_token stop) {
+  std::map<std::string, std::string> told;  // by operation: why it waits, told when that changes
   while (!stop.stop_requested()) {
     std::vector<std::string> operations;
     {
@@ -208,9 +210,13 @@ void Recovery::retry_until_done(std::stop_token stop) {
         (void)core_.catalog.release_reserve().ok();  // room for the next try
       }
       if (!recovered.ok()) {
-        log::debug("recovery of {} waits: {}", operation, recovered.error().message());
+        const std::string why = recovered.error().message();
+        if (std::exchange(told[operation], why) != why) {
+          log::error("recovery of {} waits: {}", operation, why);
+        }
         continue;
       }
+      told.erase(operation);
       {
         const std::lock_guard lock(mutex_);
         waiting_.erase(operation);

@@ -381,8 +381,8 @@ Status Transaction::undo_steps(std::stop_token stop) {
 
 Status Transaction::go_back(Progress& progress, std::stop_token stop, const Error& why) {
   progress.phase("undo");
-  log::warn("{} goes back: {}", operation(), why.message());
   if (state() != state::kUndoing) {
+    log::warn("{} goes back: {}", operation(), why.message());
     const Status recorded = append(state::kUndoing, nlohmann::json{{"why", why.message()}}.dump());
     // Without the record recovery would go forward again from COMMITTED; before it, it goes back
     // with or without.
