@@ -35,7 +35,7 @@ class Planner {
   // The resolved volume of a target, or a reason and nothing.
   ResolvedVolume* find_volume(const std::string& target);
   Status check_place(ResolvedVolume& volume, PlannedVolume& planned);
-  void check_pending(const ResolvedVolume& volume);
+  bool is_pending(const ResolvedVolume& volume);
   Status check_mounts(const ResolvedVolume& volume, const std::string& path, bool root_is_mount);
   Status check_space();
   Status check_start();
@@ -128,14 +128,15 @@ ResolvedVolume* Planner::find_volume(const std::string& target) {
   return &*found;
 }
 
-void Planner::check_pending(const ResolvedVolume& volume) {
-  if (!release_) return;
+// Refused where the running release mounts another place.
+bool Planner::is_pending(const ResolvedVolume& volume) {
+  if (!release_) return false;
   const auto mount =
       std::ranges::find(release_->mounts, volume.target, &catalog::ReleaseMount::target);
-  if (mount == release_->mounts.end() || mount->place != volume.place()) {
-    refuse(volume.target, "pending_config",
-           "the running release mounts another place here: deploy the changed config first");
-  }
+  if (mount != release_->mounts.end() && mount->place == volume.place()) return false;
+  refuse(volume.target, "pending_config",
+         "the running release mounts another place here: deploy the changed config first");
+  return true;
 }
 
 Status Planner::check_mounts(const ResolvedVolume& volume,
@@ -228,7 +229,6 @@ void Planner::check_entries(const os::Dir& root, const ResolvedVolume& volume) {
 }
 
 Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
-  const std::size_t reasons = plan.shown.reasons.size();
   auto opened = open_place(volume);
   if (!opened.ok() && opened.error().code() == Code::kNotFound) {
     // Not only the root but a directory above it, or the engine's volume, is missing: made again as
@@ -249,9 +249,8 @@ Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
   planned.root_is_mount = home.is_root;
   if (home.is_root) check_entries(home.dir, volume);
   TRY(check_mounts(volume, parent_path + "/" + place.name, home.is_root));
-  check_pending(volume);
-  // What is refused already may lie in another volume, where nothing may be tried.
-  if (plan.shown.reasons.size() == reasons) try_exchange(home.dir, volume);
+  // A place that the running release does not mount may lie in a volume that it does mount.
+  if (!is_pending(volume)) try_exchange(home.dir, volume);
 
   if (root) {
     auto live = place.parent.open_dir(place.name);

@@ -19,7 +19,7 @@ from lib.soak import PART
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 WORKERS = int(os.environ.get("CAIRN_CRASH_WORKERS", 3 * len(os.sched_getaffinity(0))))
-INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "15"))
+INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "24"))
 INSIDE_A_RECOVERY = 3  # so many of the same one
 
 

@@ -18,7 +18,7 @@ SLOW_SESSIONS = int(os.environ.get("CAIRN_WRITER_SESSIONS", PART.share(100) if P
 SESSIONS_OF_A_BENCH = 25  # data, volume and repository are in memory
 
 
-@pytest.mark.parametrize("slow", [False, True], ids=["", "slow_calls"])
+@pytest.mark.parametrize("slow", [False, True], ids=["at_speed", "slow_calls"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_captures_of_a_running_writer_are_instants_of_it(kind, slow):
     left, seed = SLOW_SESSIONS if slow else SESSIONS, SEED

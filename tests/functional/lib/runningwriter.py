@@ -13,7 +13,7 @@ after the one that follows, and that step must have been done between the beginn
 All that a copy must keep is compared, times to the nanosecond.
 
 As a program, to play one session again or many:
-    /usr/bin/python3 tests/functional/lib/runningwriter.py KIND SEED [SESSIONS]
+    /usr/bin/python3 tests/functional/lib/runningwriter.py KIND SEED [SESSIONS [slow]]
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Bench:
             Session(self, seed).play()
         except Mismatch as error:
             raise Mismatch(f"{self.kind}, seed {seed}: {error}\nagain: /usr/bin/python3 {Path(__file__).resolve()} "
-                           f"{self.kind} {seed} 50 (the steps are the same, when they are taken is not)") from None
+                           f"{self.kind} {seed} 50{' slow' if self.slow else ''} (the steps are the same, when they are taken is not)") from None
         self.tally["sessions"] += 1
 
 
@@ -351,8 +351,8 @@ class Session:
         self.bench.cairn.ok("restore", "discard", undo, "--yes")
 
 
-def main(kind: str, seed: str, sessions: str = "1"):
-    with Bench(kind) as bench:
+def main(kind: str, seed: str, sessions: str = "1", slow: str = ""):
+    with Bench(kind, slow == "slow") as bench:
         for _ in range(int(sessions)):
             bench.session(int(seed))
         print(bench.tally)
