@@ -1,7 +1,7 @@
 """cairnd, disturbed at every call that changes state, one operation after the other: it is killed there,
 a call fails or is cut short, the disk is full from there on. choose.py says what applies to which call.
-Every call is killed at, and every second one fails in one of the ways that apply to it, by the seed; the soak
-takes every call in every mode (lib/soak.py).
+Every call is killed at, and fails in one of the ways that apply to it, by the seed; the soak takes every
+call in every mode (lib/soak.py).
 
 Some of the recoveries after a kill are killed, too: a sample, whose seed is printed; CAIRN_CRASH_SEED
 repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all.
@@ -56,15 +56,14 @@ def beyond_the_end(tally, name, count):
         count += 1
 
 
-def kills_and_some_failures(rng, chosen):
-    """All kills, and one other mode of every second call: all of them take longer than a test run may."""
+def one_failure_a_call(rng, chosen):
+    """All kills, and one other mode of each call: all of them take longer than a test run may."""
     fatal = [(mode, at) for mode, at in chosen if mode.startswith("kill")]
     failures = {}
     for mode, at in chosen:
         if not mode.startswith("kill"):
             failures.setdefault(at, []).append(mode)
-    failing = rng.sample(sorted(failures.items()), -(-len(failures) // 2))
-    return fatal + [(rng.choice(modes), at) for at, modes in failing]
+    return fatal + [(rng.choice(modes), at) for at, modes in sorted(failures.items())]
 
 
 def inside_recoveries(tally, rng, name, outer):
@@ -90,7 +89,7 @@ def test_every_operation_survives(pool, name):
     if PART:
         chosen = PART.of(chosen)
     else:
-        chosen = kills_and_some_failures(rng, chosen)
+        chosen = one_failure_a_call(rng, chosen)
         chosen = sorted(rng.sample(chosen, -(-len(chosen) // OPERATIONS[name].part)), key=lambda case: case[1])
     left += every - len(chosen)
     tally = Tally(pool)
