@@ -83,6 +83,21 @@ def test_shutdown_loses_what_was_not_synced(kind):
         assert not (fs.path / "lost").exists()
 
 
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_what_was_shut_down_comes_back_when_another_namespace_has_let_go(kind):
+    with LoopFs(kind) as fs:
+        (fs.path / "synced").write_text("synced")
+        os.sync()
+        holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; sleep 1"],
+                                  stdout=subprocess.PIPE)
+        holder.stdout.readline()
+        fs.godown()
+        fs.remount()
+        assert (fs.path / "synced").read_text() == "synced"
+        holder.stdout.close()
+        holder.wait(timeout=10)
+
+
 def build(root):
     root.mkdir()
     (root / "dir").mkdir(mode=0o750)

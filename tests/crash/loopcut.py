@@ -36,6 +36,10 @@ from pathlib import Path
 
 from crashlib import Injection, run_traced
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "functional"))
+
+from lib.loopfs import detach  # noqa: E402
+
 # XFS_IOC_GOINGDOWN and EXT4_IOC_SHUTDOWN are one number, _IOR('X', 125, u32); 2 is NOLOGFLUSH.
 SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
@@ -98,9 +102,8 @@ class LoopDisk:
         self._mounted = True
 
     def _unmount(self):
-        """Waits, for a bounded time, until the killed tree has let go of the mount, and until the
-        kernel has let go of the image: a container that is being started elsewhere copies every
-        mount of the host into its own namespace, and holds this one for a moment."""
+        """Waits, for a bounded time, until the killed tree has let go of the mount, and every other
+        namespace of the image."""
         end = time.monotonic() + 20
         while self._mounted:
             try:
@@ -111,19 +114,8 @@ class LoopDisk:
                     raise
                 time.sleep(0.02)
         if self._device:
-            _run("losetup", "-d", self._device)
-            held = Path("/sys/block", Path(self._device).name, "loop", "backing_file")
-            while self._holds(held):
-                if time.monotonic() > end:
-                    raise RuntimeError(f"another mount namespace still holds {self.path}")
-                time.sleep(0.005)
+            detach(self._device, self._image)
             self._device = None
-
-    def _holds(self, backing_file):
-        try:
-            return Path(backing_file.read_text().strip()) == self._image
-        except OSError:
-            return False
 
     def settle(self):
         """Makes the present state durable: the base that a cut may fall back to."""

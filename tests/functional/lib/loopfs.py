@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 from . import process
@@ -48,10 +49,7 @@ class LoopFs:
             with open(self.image, "wb") as file:
                 file.truncate(self.size)
             subprocess.run([*_MKFS[self.kind], *self.mkfs_args, self.image], check=True, capture_output=True)
-            found = subprocess.run(
-                ["losetup", "--find", "--show", self.image], check=True, capture_output=True, text=True
-            )
-            self.device = found.stdout.strip()
+            self.attach()
             self.mount()
         except BaseException:
             self.close()
@@ -61,6 +59,12 @@ class LoopFs:
     def __exit__(self, *_) -> None:
         self.close()
 
+    def attach(self) -> None:
+        found = subprocess.run(
+            ["losetup", "--find", "--show", self.image], check=True, capture_output=True, text=True
+        )
+        self.device = found.stdout.strip()
+
     def mount(self) -> None:
         options = ["-o", self.options] if self.options else []
         subprocess.run(["mount", "-t", self.kind, *options, self.device, self.path], check=True)
@@ -69,8 +73,12 @@ class LoopFs:
         subprocess.run(["umount", self.path], check=True)
 
     def remount(self) -> None:
-        """Unmounts and mounts again: what recovery after godown() needs."""
+        """Unmounts and mounts again: what recovery after godown() needs. While another mount namespace
+        holds the file system, a mount would only show the one that was shut down."""
         self.umount()
+        detach(self.device, self.image)
+        self.device = ""
+        self.attach()
         self.mount()
 
     def godown(self, how: int = SHUTDOWN_NOLOGFLUSH) -> None:
@@ -91,6 +99,26 @@ class LoopFs:
             subprocess.run(["losetup", "--detach", self.device], check=True)
             self.device = ""
         process.remove_tree(self.base)
+
+
+def detach(device: str, image: Path, within_s: float = 20) -> None:
+    """Detaches a loop device that is not mounted here, and waits until the kernel has let go of its
+    image: a container that is being started elsewhere copies every mount of the host into a namespace
+    of its own, and holds the file system for a moment."""
+    subprocess.run(["losetup", "--detach", device], check=True)
+    backing_file = Path("/sys/block", Path(device).name, "loop", "backing_file")
+    end = time.monotonic() + within_s
+    while _backs(image, backing_file):
+        if time.monotonic() > end:
+            raise TimeoutError(f"another mount namespace still holds the file system of {image}")
+        time.sleep(0.005)
+
+
+def _backs(image: Path, backing_file: Path) -> bool:
+    try:
+        return Path(backing_file.read_text().strip()) == Path(image)
+    except OSError:
+        return False
 
 
 def subvolume_create(path: Path) -> None:
