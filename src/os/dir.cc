@@ -484,7 +484,12 @@ bool is_gone(const Error& error) {
 
 namespace {
 
-Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t depth, TreeSize& size) {
+Status measure_children(const Dir& dir,
+                        std::uint64_t mount_id,
+                        std::size_t depth,
+                        const std::stop_token& stop,
+                        TreeSize& size) {
+  if (stop.stop_requested()) return Error(Code::kCancelled, "cancelled");
   if (depth > kTreeDepthMax) return Error(Code::kInvalid, "tree is deeper than allowed");
   TRY_ASSIGN(const std::vector<Entry> entries, dir.list_once());
   for (const Entry& entry : entries) {
@@ -498,19 +503,19 @@ Status measure_children(const Dir& dir, std::uint64_t mount_id, std::size_t dept
       if (is_gone(child.error())) continue;  // the workload may be running
       return child.error();
     }
-    TRY(measure_children(*child, mount_id, depth + 1, size));
+    TRY(measure_children(*child, mount_id, depth + 1, stop, size));
   }
   return {};
 }
 
 }  // namespace
 
-Result<TreeSize> measure_tree(const Dir& root) {
+Result<TreeSize> measure_tree(const Dir& root, const std::stop_token& stop) {
   TreeSize size;
   size.entries = 1;
   TRY_ASSIGN(const Stat stat, root.stat());
   TRY_ASSIGN(const Dir own, root.open_dir("."));
-  TRY(measure_children(own, stat.mount_id, 0, size));
+  TRY(measure_children(own, stat.mount_id, 0, stop, size));
   return size;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -140,7 +141,8 @@ struct TreeSize {
   std::uint64_t bytes = 0;    // sizes of regular files
   std::uint64_t entries = 0;  // all entries with the root
 };
-Result<TreeSize> measure_tree(const Dir& root);
+// kCancelled where stop was requested meanwhile.
+Result<TreeSize> measure_tree(const Dir& root, const std::stop_token& stop = {});
 
 // A btrfs subvolume named name in dir.
 Status make_btrfs_subvolume(const Dir& dir, const std::string& name);

@@ -165,6 +165,10 @@ TEST_F(DirTest, RemovesATreeButNotThroughLinks) {
   std::filesystem::create_directory_symlink(path_, path_ + "/t/x/up");
   const Dir d = dir();
   EXPECT_EQ(measure_tree(d.open_dir("t").value())->entries, 5U);
+  std::stop_source stopped;
+  stopped.request_stop();
+  EXPECT_EQ(measure_tree(d.open_dir("t").value(), stopped.get_token()).error().code(),
+            Code::kCancelled);
   ASSERT_TRUE(d.remove_tree("t").ok());
   ASSERT_TRUE(d.remove_tree("t").ok());
   EXPECT_FALSE(d.find("t")->has_value());

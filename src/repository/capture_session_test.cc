@@ -241,6 +241,41 @@ TEST_F(CaptureSessionTest, TellsAReusedInodeFromTheFileThatHadIt) {
   EXPECT_EQ(stored().at("victim"), "new content");
 }
 
+// The handles in what is known are made wrong, as if the numbers had been taken by other objects at
+// the very times of the old ones.
+TEST_F(CaptureSessionTest, AsksForHandlesWhereADirectoryChangedSinceAnEarlierCapture) {
+  fs::create_directories(source_path("dir"));
+  write_file(source_path("top"), "in the root, of which nothing above tells that it is as it was");
+  write_file(source_path("dir/inner"), "content");
+  let_clock_tick();
+  begin();
+  pass();
+  cut();
+  stored();
+  const FactsFile known = session_->take_facts();
+  const auto others = [&] {
+    auto out = FactsFile::create(*scratch_);
+    EXPECT_TRUE(out.ok());
+    for (const std::string name : {"", "dir"}) {
+      const os::FileId id = *os::file_id_of(os::Dir::open(source_path(name))->fd());
+      auto facts = known.find(0, id).value().value();
+      for (Fact& fact : facts.entries) {
+        if (fact.node.type == NodeType::kFile) fact.id.bytes.back() ^= std::byte{1};
+      }
+      EXPECT_TRUE(out->put(0, id, facts).ok());
+    }
+    EXPECT_TRUE(out->seal().ok());
+    return std::move(*out);
+  };
+  begin(others());
+  EXPECT_EQ(pass().files_read, 1U);  // top
+  write_file(source_path("dir/new"), "moves the directory's times");
+  begin(others());
+  EXPECT_EQ(pass().files_read, 3U);
+  cut();
+  EXPECT_EQ(stored(), live());
+}
+
 TEST_F(CaptureSessionTest, CopiesOnlyTheChunksOfALargeFileThatChanged) {
   std::string pages(24U << 20U, '\0');
   for (std::size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<char>(i * 31 + i / 4096);

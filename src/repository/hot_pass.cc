@@ -54,7 +54,10 @@ class HotPass final : public ScanVisitor {
             session.writer,
             [this](FilePiece& piece) { return offer(piece); },
             [this](std::uint64_t bytes) { session_.progress.add(bytes, 0); }),
-        group_(session.stop, [this] { jobs_.close(); }) {}
+        group_(session.stop, [this] {
+          jobs_.close();
+          measuring_.request_stop();
+        }) {}
 
   Result<PassResult> run(std::vector<ScanRoot>& roots);
 
@@ -68,7 +71,7 @@ class HotPass final : public ScanVisitor {
 
   Status enter(const std::shared_ptr<ScanDir>& dir) override;
   Status leave(const std::shared_ptr<ScanDir>& dir) override;
-  Status measure(const std::stop_token& stop);
+  Status measure();
   Status walk_all(std::vector<ScanRoot>& roots);
   [[nodiscard]] bool is_stored(const Fact& fact);
   [[nodiscard]] bool is_stored(const DirFacts& facts);
@@ -91,9 +94,7 @@ class HotPass final : public ScanVisitor {
   std::int64_t walk_us_ = 0;
   std::int64_t pushing_us_ = 0;  // of the walk, waiting for room in the queue
   std::uint64_t entries_ = 0;
-  std::mutex mutex_;  // of ended_
-  std::condition_variable_any ended_changed_;
-  bool ended_ = false;  // all is read
+  std::stop_source measuring_;  // stopped when all is read
   parallel::TaskGroup group_;
 };
 
@@ -118,9 +119,7 @@ bool HotPass::is_stored(const DirFacts& facts) {
 void HotPass::work_ended() {
   if (open_jobs_.fetch_sub(1) != 1) return;
   jobs_.close();
-  const std::scoped_lock lock(mutex_);
-  ended_ = true;
-  ended_changed_.notify_all();
+  measuring_.request_stop();
 }
 
 Status HotPass::complete(HotDir& dir) {
@@ -238,18 +237,22 @@ Status HotPass::work() {
 
 // Runs ahead of the readers, so that people see how much is left. After an earlier pass that is
 // known well enough.
-Status HotPass::measure(const std::stop_token& stop) {
+Status HotPass::measure() {
+  const std::stop_token stop = measuring_.get_token();
   {
-    std::unique_lock lock(mutex_);
-    const auto after = session_.known ? kMeasureKnownAfter : kMeasureAfter;
-    const bool ended = ended_changed_.wait_for(lock, stop, after, [this] { return ended_; });
-    if (ended || stop.stop_requested()) return {};
+    std::mutex mutex;
+    std::condition_variable_any never;
+    std::unique_lock lock(mutex);
+    never.wait_for(lock, stop, session_.known ? kMeasureKnownAfter : kMeasureAfter,
+                   [] { return false; });
   }
   os::TreeSize all;
   for (const ArchiveRoot& root : session_.given) {
-    TRY_ASSIGN(const os::TreeSize size, os::measure_tree(*root.dir));
-    all.bytes += size.bytes;
-    all.entries += size.entries - 1;  // without the root
+    const auto size = os::measure_tree(*root.dir, stop);
+    if (stop.stop_requested()) return {};
+    if (!size.ok()) return size.error();
+    all.bytes += size->bytes;
+    all.entries += size->entries - 1;  // without the root
   }
   session_.progress.expect(all.bytes, all.entries);
   return {};
@@ -276,7 +279,7 @@ Result<PassResult> HotPass::run(std::vector<ScanRoot>& roots) {
     group_.run([this](const std::stop_token&) { return work(); });
   }
   if (!session_.known || session_.known_is_old) {
-    group_.run([this](const std::stop_token& stop) { return measure(stop); });
+    group_.run([this](const std::stop_token&) { return measure(); });
   }
   const Status walked = walk_all(roots);
   if (!walked.ok()) group_.fail(walked.error());

@@ -21,6 +21,7 @@ namespace {
 constexpr const char* kUsage =
     "usage: cairn_repo_tool init REPO\n"
     "       cairn_repo_tool capture REPO SCRATCH DIR...      prints the snapshot's id\n"
+    "       cairn_repo_tool capture-live REPO SCRATCH DIR... the same, of no one instant\n"
     "       cairn_repo_tool restore REPO SNAPSHOT PATH TARGET [PATH TARGET]...\n"
     "       cairn_repo_tool measure REPO SNAPSHOT PATH\n"
     "       cairn_repo_tool cat REPO SNAPSHOT PATH\n"
@@ -60,7 +61,7 @@ void print_stats(const ArchiveResult& result) {
 
 // capture REPO SCRATCH DIR...: what the daemon does without its catalog, locks and containers. What
 // this capture knows of the directories is kept in SCRATCH for the next one of the same ones.
-Status run_capture(const Arguments& args) {
+Status capture(const Arguments& args, bool live) {
   constexpr const char* kFactsName = "facts";
   TRY_ASSIGN(const auto repository, open(args[0]));
   TRY_ASSIGN(const os::Dir scratch, os::Dir::open(args[1]));
@@ -88,7 +89,11 @@ Status run_capture(const Arguments& args) {
   TRY_ASSIGN(const auto session,
              CaptureSession::begin(*repository, roots, std::move(options), progress, {}));
   TRY(session->pass());
-  TRY(session->cut(0));
+  if (live) {
+    session->freeze();
+  } else {
+    TRY(session->cut(0));
+  }
   TRY_ASSIGN(PendingSnapshot pending, session->store("{\"test\":true}"));
   print_stats(pending.result);
   TRY_ASSIGN(const Id id, repository->commit(std::move(pending), meta));
@@ -96,6 +101,14 @@ Status run_capture(const Arguments& args) {
   TRY(facts.save(scratch, kFactsName, owner));
   std::printf("%s\n", id.hex().c_str());
   return {};
+}
+
+Status run_capture(const Arguments& args) {
+  return capture(args, false);
+}
+
+Status run_capture_live(const Arguments& args) {
+  return capture(args, true);
 }
 
 Status run_restore(const Arguments& args) {
@@ -198,6 +211,7 @@ int run(const Arguments& args) {
   const std::map<std::string, Verb> verbs = {
       {"init", {1, run_init}},
       {"capture", {3, run_capture}},
+      {"capture-live", {3, run_capture_live}},
       {"restore", {4, run_restore}},
       {"measure", {3, run_measure}},
       {"cat", {3, run_cat}},

@@ -86,7 +86,8 @@ class ScanVisitor {
 
 // What known facts come from. Those of this session, in which the wall clock was not stepped, need
 // no second look at the file handle where inode number and times are as they were: what has taken
-// the number since has a ctime after the facts'.
+// the number since has a ctime after the facts'. Neither do those of an earlier capture below a
+// directory that is unchanged.
 enum class KnownFrom { kBefore, kThisSession };
 
 // Walks the tree without following links or crossing mounts, in depth first and without recursion:

@@ -63,7 +63,7 @@ Result<bool> Lister::read_special(const os::Dir& dir, Fact& fact) const {
 
 // One entry: its place in out, or nothing where it is left out. Where all of before holds still, it
 // is taken but for its name: memory of copies would be freed by another thread, which costs more.
-Status Lister::look_at(const std::string& name, Fact* before, Listing& out) const {
+Status Lister::look_at(const std::string& name, Fact* before, KnownFrom from, Listing& out) const {
   ScanDir& at = *out.dir;
   TRY_ASSIGN(const std::optional<os::Stat> stat, at.dir.find(name));
   if (!stat) return {};
@@ -79,7 +79,7 @@ Status Lister::look_at(const std::string& name, Fact* before, Listing& out) cons
   if (!is_directory && stat->links > 1) out.links.emplace_back(stat->inode, stat->links);
   if (before != nullptr && is_same(*before, *stat)) {
     std::optional<os::FileId> id = before->id;
-    if (from_ == KnownFrom::kBefore || may_be_subvolume(*stat)) {
+    if (from == KnownFrom::kBefore || may_be_subvolume(*stat)) {
       TRY_ASSIGN(id, os::find_file_id(at.dir, name));
     }
     if (!id) return {};
@@ -106,7 +106,7 @@ Status Lister::look_at(const std::string& name, Fact* before, Listing& out) cons
   return {};
 }
 
-Status Lister::fill(Listing& out) const {
+Status Lister::fill(Listing& out, KnownFrom from) const {
   ScanDir& at = *out.dir;
   if (known_ != nullptr) {
     auto found = known_->find(static_cast<std::uint32_t>(root_), at.id);
@@ -122,10 +122,10 @@ Status Lister::fill(Listing& out) const {
     std::erase_if(names, [this](const os::Entry& one) { return passes_over_(one.name); });
   }
   at.entries.reserve(names.size());
-  std::size_t from = 0;
+  std::size_t at_known = 0;
   for (const os::Entry& entry : names) {
-    Fact* const before = find_known(at.known ? &*at.known : nullptr, entry.name, from);
-    TRY(look_at(entry.name, before, out));
+    Fact* const before = find_known(at.known ? &*at.known : nullptr, entry.name, at_known);
+    TRY(look_at(entry.name, before, from, out));
   }
   return {};
 }
@@ -133,7 +133,7 @@ Status Lister::fill(Listing& out) const {
 Result<Listing> Lister::list_root(os::Dir dir, const os::FileId& id) const {
   Listing out;
   out.dir = std::make_shared<ScanDir>(nullptr, "", std::move(dir), id);
-  TRY(fill(out));
+  TRY(fill(out, from_));
   return out;
 }
 
@@ -150,7 +150,9 @@ Result<Listing> Lister::list_child(const std::shared_ptr<ScanDir>& above,
   }
   const os::FileId& id = entry.unchanged ? entry.fact.id : out.itself.id;
   out.dir = std::make_shared<ScanDir>(above, name, std::move(*child), id);
-  TRY(fill(out));
+  // No name of it was taken away or given since it was known, or its ctime would have moved: what
+  // it named then has been in use all the time, and is no other object with the number of one.
+  TRY(fill(out, entry.unchanged ? KnownFrom::kThisSession : from_));
   return out;
 }
 

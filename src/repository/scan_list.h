@@ -43,8 +43,11 @@ class Lister {
                                            const ScannedEntry& entry) const;
 
  private:
-  [[nodiscard]] Status fill(Listing& out) const;
-  [[nodiscard]] Status look_at(const std::string& name, Fact* before, Listing& out) const;
+  [[nodiscard]] Status fill(Listing& out, KnownFrom from) const;
+  [[nodiscard]] Status look_at(const std::string& name,
+                               Fact* before,
+                               KnownFrom from,
+                               Listing& out) const;
   [[nodiscard]] Status describe(const os::Fd& fd, Fact& fact) const;
   [[nodiscard]] Result<bool> read_special(const os::Dir& dir, Fact& fact) const;
 
