@@ -9,6 +9,10 @@
 #include <bit>
 #include <limits>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace cairn::codec {
 
 namespace {
@@ -18,6 +22,21 @@ int checked_int(std::size_t size) {
   CHECK(size <= static_cast<std::size_t>(std::numeric_limits<int>::max()));
   return static_cast<int>(size);
 }
+
+// OpenSSL's Poly1305 leaves the upper halves of the vector registers in use. Until they are zero,
+// SSE instructions wait for each other: SHA-256 and zstd take up to 2.5 times as long (Zen 5).
+#if defined(__x86_64__)
+__attribute__((target("avx"))) void zero_upper_halves() {
+  _mm256_zeroupper();
+}
+
+void leave_vector_registers() {
+  static const bool has_them = __builtin_cpu_supports("avx") != 0;
+  if (has_them) zero_upper_halves();
+}
+#else
+void leave_vector_registers() {}
+#endif
 
 }  // namespace
 
@@ -78,6 +97,7 @@ struct Box::Contexts {
     CHECK(EVP_MAC_update(mac, raw(cipher_text.data()), cipher_text.size()) == 1);
     std::size_t size = 0;
     CHECK(EVP_MAC_final(mac, raw(tag), &size, kMacBytes) == 1 && size == kMacBytes);
+    leave_vector_registers();
     OPENSSL_cleanse(key.data(), key.size());
   }
 
