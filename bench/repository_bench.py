@@ -11,7 +11,8 @@ syncfs. restic's times are less what `restic cat config` costs just before, borg
 how many times Cairn's each other tool takes. Of an unchanged file the subtraction leaves nothing to divide by,
 so unchanged captures are printed as users wait for them, too: with opening for tools that open each time, for
 Cairn without. Cairn's captures are of one instant, for which it looks at everything twice; what the others store, each
-file as it is when it is met, is what `--consistency live` asks of Cairn: unchanged captures are printed of that, too. Needs root; about 9 minutes a round on 2 cores.
+file as it is when it is met, is what `--consistency live` asks of Cairn: unchanged captures are printed of that, too.
+Needs root; about 9 minutes a round on 2 cores.
 """
 
 from __future__ import annotations

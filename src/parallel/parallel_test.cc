@@ -8,6 +8,7 @@
 
 #include "parallel/bounded_queue.h"
 #include "parallel/guarded.h"
+#include "parallel/sleep.h"
 #include "parallel/task_group.h"
 
 namespace cairn::parallel {
@@ -77,6 +78,17 @@ TEST(TaskGroup, AnExceptionIsAnErrorAndAParentsStopIsCancelled) {
   });
   parent.request_stop();
   EXPECT_EQ(group.wait().error().code(), Code::kCancelled);
+}
+
+TEST(SleepUnlessStopped, LastsAsLongAsItShouldOrUntilAStop) {
+  using std::chrono::milliseconds;
+  const auto begun = std::chrono::steady_clock::now();
+  sleep_unless_stopped({}, milliseconds(20));
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, milliseconds(20));
+  std::stop_source stop;
+  const std::jthread stopper([&stop] { stop.request_stop(); });
+  sleep_unless_stopped(stop.get_token(), std::chrono::hours(24));
+  EXPECT_TRUE(stop.stop_requested());
 }
 
 TEST(Guarded, WaitsUntilTheValueIsReady) {

@@ -29,7 +29,6 @@ struct IndexEntry {
   std::uint64_t offset = 0;
   std::uint32_t source = 0;  // which of the open files
   bool whole = false;
-  bool checked = false;  // the block's sum was, or we have written it ourselves
 };
 static_assert(sizeof(IndexEntry) == 24);
 
@@ -172,9 +171,8 @@ class BlockWindow {
   [[nodiscard]] bool begins_in(const FactsBlocks& blocks, std::uint64_t offset) const {
     return of_ == &blocks && offset >= offset_ && offset - offset_ < bytes_.size();
   }
-  // The whole block, its sum compared unless it was; until the next call. blocks must outlive the
-  // window.
-  Result<ByteView> block(const FactsBlocks& blocks, std::uint64_t offset, bool checked);
+  // The whole block, its sum checked; until the next call. blocks must outlive the window.
+  Result<ByteView> block(const FactsBlocks& blocks, std::uint64_t offset);
   // Gives back what a long block took.
   void shrink() {
     if (bytes_.size() > kWindowBytes) *this = {};
@@ -201,7 +199,7 @@ Status BlockWindow::load(const FactsBlocks& blocks, std::uint64_t offset, std::s
   return {};
 }
 
-Result<ByteView> BlockWindow::block(const FactsBlocks& blocks, std::uint64_t offset, bool checked) {
+Result<ByteView> BlockWindow::block(const FactsBlocks& blocks, std::uint64_t offset) {
   const Error damaged(Code::kCorrupt, "the facts of an earlier pass are damaged");
   if (!begins_in(blocks, offset) || from(offset).size() < kBlockHeadBytes) {
     TRY(load(blocks, offset, kWindowBytes));
@@ -216,7 +214,6 @@ Result<ByteView> BlockWindow::block(const FactsBlocks& blocks, std::uint64_t off
     if (all.size() < kBlockHeadBytes + size) return damaged;
   }
   const ByteView block = all.first(kBlockHeadBytes + size);
-  if (checked) return block;
   const Id sum = codec::sha256(block.subspan(kBlockHeadBytes));
   if (std::memcmp(block.data() + 8, sum.bytes.data(), 8) != 0) return damaged;
   return block;
@@ -297,7 +294,7 @@ Status FactsFile::put(std::uint32_t root, const os::FileId& dir, const DirFacts&
   TRY_ASSIGN(const Bytes block, encode_block(root, dir, facts));
   const std::scoped_lock lock(state_->mutex);
   TRY_ASSIGN(const std::uint64_t offset, state_->append(block));
-  state_->index.push_back({.key = key_of(root, dir), .offset = offset, .checked = true});
+  state_->index.push_back({.key = key_of(root, dir), .offset = offset});
   return {};
 }
 
@@ -309,8 +306,7 @@ void FactsFile::put_same(std::uint32_t root,
   state_->index.push_back({.key = key_of(root, dir),
                            .offset = place.offset,
                            .source = state_->source_of(place.in),
-                           .whole = whole,
-                           .checked = true});
+                           .whole = whole});
 }
 
 void FactsFile::inherit(const FactsFile& from) {
@@ -329,7 +325,6 @@ Status FactsFile::replace(std::uint32_t root, const os::FileId& dir, const DirFa
     if (entry.source != source || entry.offset != facts.at.offset) continue;
     TRY_ASSIGN(entry.offset, state_->append(block));
     entry.source = 0;
-    entry.checked = true;
     break;
   }
   return {};
@@ -379,7 +374,7 @@ Result<std::optional<DirFacts>> FactsFile::find(std::uint32_t root, const os::Fi
     facts->at = {.in = state_->sources[entry.source], .offset = entry.offset};
     facts->whole = entry.whole;
     BlockWindow window = state_->take_window(*facts->at.in, entry.offset);
-    const auto block = window.block(*facts->at.in, entry.offset, entry.checked);
+    const auto block = window.block(*facts->at.in, entry.offset);
     const Result<bool> is_it =
         block.ok() ? get_directory(*block, root, dir, *facts) : Result<bool>(block.error());
     state_->give_back(std::move(window));
@@ -399,7 +394,7 @@ Status FactsFile::State::bring_home() {
   std::ranges::sort(
       away, {}, [](const IndexEntry* entry) { return std::pair(entry->source, entry->offset); });
   for (IndexEntry* entry : away) {
-    TRY_ASSIGN(const ByteView block, window.block(*sources[entry->source], entry->offset, false));
+    TRY_ASSIGN(const ByteView block, window.block(*sources[entry->source], entry->offset));
     TRY_ASSIGN(entry->offset, append(block));
     entry->source = 0;
   }

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 #include <variant>
 
 #include "base/strings.h"
 #include "parallel/bounded_queue.h"
+#include "parallel/sleep.h"
 #include "parallel/task_group.h"
 #include "repository/entry.h"
 #include "repository/file_store.h"
@@ -239,13 +238,7 @@ Status HotPass::work() {
 // known well enough.
 Status HotPass::measure() {
   const std::stop_token stop = measuring_.get_token();
-  {
-    std::mutex mutex;
-    std::condition_variable_any never;
-    std::unique_lock lock(mutex);
-    never.wait_for(lock, stop, session_.known ? kMeasureKnownAfter : kMeasureAfter,
-                   [] { return false; });
-  }
+  parallel::sleep_unless_stopped(stop, session_.known ? kMeasureKnownAfter : kMeasureAfter);
   os::TreeSize all;
   for (const ArchiveRoot& root : session_.given) {
     const auto size = os::measure_tree(*root.dir, stop);

@@ -35,7 +35,7 @@ class Planner {
   // The resolved volume of a target, or a reason and nothing.
   ResolvedVolume* find_volume(const std::string& target);
   Status check_place(ResolvedVolume& volume, PlannedVolume& planned);
-  bool is_pending(const ResolvedVolume& volume);
+  bool refuse_pending(const ResolvedVolume& volume);
   Status check_mounts(const ResolvedVolume& volume, const std::string& path, bool root_is_mount);
   Status check_space();
   Status check_start();
@@ -128,8 +128,8 @@ ResolvedVolume* Planner::find_volume(const std::string& target) {
   return &*found;
 }
 
-// Refused where the running release mounts another place.
-bool Planner::is_pending(const ResolvedVolume& volume) {
+// True, and refused, where the running release mounts another place.
+bool Planner::refuse_pending(const ResolvedVolume& volume) {
   if (!release_) return false;
   const auto mount =
       std::ranges::find(release_->mounts, volume.target, &catalog::ReleaseMount::target);
@@ -250,7 +250,7 @@ Status Planner::check_place(ResolvedVolume& volume, PlannedVolume& planned) {
   if (home.is_root) check_entries(home.dir, volume);
   TRY(check_mounts(volume, parent_path + "/" + place.name, home.is_root));
   // A place that the running release does not mount may lie in a volume that it does mount.
-  if (!is_pending(volume)) try_exchange(home.dir, volume);
+  if (!refuse_pending(volume)) try_exchange(home.dir, volume);
 
   if (root) {
     auto live = place.parent.open_dir(place.name);

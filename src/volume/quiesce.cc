@@ -1,13 +1,12 @@
 #include "volume/quiesce.h"
 
 #include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/log.h"
 #include "os/fault.h"
+#include "parallel/sleep.h"
 
 namespace cairn::volume {
 
@@ -145,16 +144,13 @@ Status start_others(docker::Engine& engine,
 }
 
 Status while_engine_is_down(const std::stop_token& stop, const std::function<Status()>& step) {
-  std::mutex mutex;
-  std::condition_variable_any never;
   while (true) {
     Status status = step();
     if (status.ok() || status.error().code() != Code::kUnavailable || stop.stop_requested()) {
       return status;
     }
     log::warn("the engine does not answer, trying again: {}", status.error().message());
-    std::unique_lock lock(mutex);
-    never.wait_for(lock, stop, std::chrono::milliseconds(kEngineRetryMs), [] { return false; });
+    parallel::sleep_unless_stopped(stop, std::chrono::milliseconds(kEngineRetryMs));
   }
 }
 

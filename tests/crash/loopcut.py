@@ -114,7 +114,7 @@ class LoopDisk:
                     raise
                 time.sleep(0.02)
         if self._device:
-            detach(self._device, self._image)
+            detach(self._device, self._image, end - time.monotonic())
             self._device = None
 
     def settle(self):

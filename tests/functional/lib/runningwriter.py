@@ -198,7 +198,8 @@ class Bench:
             Session(self, seed).play()
         except Mismatch as error:
             raise Mismatch(f"{self.kind}, seed {seed}: {error}\nagain: /usr/bin/python3 {Path(__file__).resolve()} "
-                           f"{self.kind} {seed} 50{' slow' if self.slow else ''} (the steps are the same, when they are taken is not)") from None
+                           f"{self.kind} {seed} 50{' slow' if self.slow else ''} "
+                           "(the steps are the same, when they are taken is not)") from None
         self.tally["sessions"] += 1
 
 
