@@ -16,7 +16,8 @@ What applies to a call:
   short    every write and send of two bytes or more
 
 Of a run of calls of one name on one file, such as the pages of one transaction in a write-ahead log,
-the first two and the last two are taken. whole=True takes every call in every mode but a failed send.
+the first two and the last two are taken. whole=True takes every call that changes state, so all but a GET
+and its connect, in every mode that can be put in; "full" as above.
 """
 
 from itertools import groupby
@@ -26,18 +27,29 @@ ENDS_OF_A_RUN = 2
 
 
 def choose(calls, whole=False):
-    taken = set(call["n"] for call in (calls if whole else without_repetition(calls)))
+    taken = set(call["n"] for call in (changing(calls) if whole else without_repetition(calls)))
     cases, before = [], None
     for call in calls:
         if call["n"] in taken:
-            cases += [(mode, call["n"]) for mode in MODES if whole and may_be(mode, call)
-                      or not whole and applies(mode, call, before)]
+            cases += [(mode, call["n"]) for mode in MODES if applies(mode, call, before)
+                      or whole and mode != "full" and may_be(mode, call)]
         before = call
     return cases, len(calls) - len(taken)
 
 
 def kills(calls):
     return [number for mode, number in choose(calls)[0] if mode == "kill"]
+
+
+def changing(calls):
+    """All but the questions to the engine: a GET, and the connect that a thread makes for one."""
+    found, asks_next = [], {}
+    for call in reversed(calls):
+        asks = "asks" in call
+        if not asks and not (call["call"] == "connect" and asks_next.get(call["tid"])):
+            found.append(call)
+        asks_next[call["tid"]] = asks
+    return found[::-1]
 
 
 def without_repetition(calls):

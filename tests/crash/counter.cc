@@ -97,6 +97,11 @@ void Counter::stop() {
   stopped_ = true;
 }
 
+bool Counter::armed() const {
+  const std::lock_guard lock(mutex_);
+  return armed_ && !stopped_;
+}
+
 std::uint64_t Counter::count() const {
   const std::lock_guard lock(mutex_);
   return count_;

@@ -32,6 +32,7 @@ class Counter {
   Decision next();
   // Ends counting for good (the tree is being killed).
   void stop();
+  bool armed() const;
   std::uint64_t count() const;
 
   // One line of the control protocol; the answer has no line feed.

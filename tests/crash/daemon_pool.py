@@ -84,8 +84,9 @@ def log_from(path, start):
 def work(log_path):
     """Cases come as lines of JSON on standard input, and go back the same way."""
     from daemon_world import World
+    from lib.process import OwnNetNs
 
-    with World() as world, open(log_path, "ab") as log:
+    with World(netns=OwnNetNs()) as world, open(log_path, "ab") as log:
         print("ready", flush=True)
         for line in sys.stdin:
             start = os.path.getsize(log_path)

@@ -159,7 +159,7 @@ class Operation(DaemonScenario):
         assert answer.returncode == 0, f"undisturbed, it failed: {answer.stdout}{answer.stderr}"
 
     def cleanup(self, state):
-        self.world.rest()
+        """What is left ends with the next reset, or with the World."""
 
 
 class Capture(Operation):

@@ -169,6 +169,7 @@ void Tracer::resume(Thread& thread, int request, int signal) {
 }
 
 void Tracer::on_call_entry(Thread& thread) {
+  if (!recorder_ && !counter_.armed()) return resume(thread, PTRACE_CONT, 0);
   user_regs_struct registers{};
   const CallSpec* spec = nullptr;
   if (get_registers(thread.tid, registers)) {

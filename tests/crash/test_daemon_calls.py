@@ -12,15 +12,16 @@ import random
 
 import pytest
 
-from choose import choose, kills
+import states
+from choose import choose
 from daemon_pool import Case, Pool
 from daemon_scenarios import OPERATIONS
 from lib.soak import PART
 
 SEED = int(os.environ.get("CAIRN_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 WORKERS = int(os.environ.get("CAIRN_CRASH_WORKERS", 3 * len(os.sched_getaffinity(0))))
-INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "24"))
-INSIDE_A_RECOVERY = 3  # so many of the same one
+INSIDE = int(os.environ.get("CAIRN_CRASH_INSIDE", "24"))  # for each operation
+RECOVERIES = 8  # of each operation whose insides are looked at in ./dev test
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +44,15 @@ class Tally:
             self.missed += not case.fired
             if case.error:
                 self.failures.append(f"daemon_pool.py {case}: {case.error}")
+                print(self.failures[-1], flush=True)
             played.append(case)
         return played
 
-    def __str__(self):
-        return " ".join(f"{name}={count}" for name, count in self.counts.items())
+    def conclude(self, what):
+        cases = " ".join(f"{name}={count}" for name, count in self.counts.items())
+        print(f"{what}: cases {cases}; {self.missed} ended before their call; seed {SEED}")
+        assert not self.failures, \
+            f"seed {SEED}, {len(self.failures)} failures:\n" + "\n".join(self.failures[:10])
 
 
 def beyond_the_end(tally, name, count):
@@ -66,37 +71,39 @@ def one_failure_a_call(rng, chosen):
     return fatal + [(rng.choice(modes), at) for at, modes in sorted(failures.items())]
 
 
-def inside_recoveries(tally, rng, name, outer):
-    """Kills in recoveries, whose calls are asked for first. Without those that find the same state as
-    another one does: choose.py."""
-    if not PART:
-        outer = rng.sample(outer, min(len(outer), -(-INSIDE // INSIDE_A_RECOVERY)))
-    cases = []
-    for played in tally.play([Case(name, "kill", at, -1) for at in outer]):
-        numbers = kills(played.calls)
-        if not PART:
-            numbers = rng.sample(numbers, min(len(numbers), INSIDE_A_RECOVERY))
-        cases += [Case(name, "kill", played.at, inside) for inside in numbers]
-    tally.play(cases)
-
-
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_survives(pool, name):
     calls = pool.count(name)
     chosen, left = choose(calls, whole=PART is not None)
-    rng = random.Random(f"{SEED}/{name}")
     every = len(chosen)
     if PART:
         chosen = PART.of(chosen)
     else:
+        rng = random.Random(f"{SEED}/{name}")
         chosen = one_failure_a_call(rng, chosen)
         chosen = sorted(rng.sample(chosen, -(-len(chosen) // OPERATIONS[name].part)), key=lambda case: case[1])
     left += every - len(chosen)
     tally = Tally(pool)
     tally.play([Case(name, mode, at) for mode, at in chosen])
     beyond_the_end(tally, name, len(calls))
-    distinct = set(kills(calls))
-    inside_recoveries(tally, rng, name, [at for mode, at in chosen if mode == "kill" and at in distinct])
-    print(f"{name}: {len(calls)} calls, {left} cases left to {'other parts of ' if PART else ''}the soak; "
-          f"cases {tally}; {tally.missed} ended before their call; seed {SEED}")
-    assert not tally.failures, f"seed {SEED}, {len(tally.failures)} failures:\n" + "\n".join(tally.failures[:10])
+    tally.conclude(f"{name}: {len(calls)} calls, {left} cases left to {'other parts of ' if PART else ''}the soak")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_recovery_survives(pool, name):
+    """Kills in recoveries after kills, whose calls are asked for first."""
+    rng = random.Random(f"{SEED}/{name}/inside")
+    calls = pool.count(name)
+    outer = states.outer(calls)
+    if PART:
+        outer = PART.of(outer)
+    else:
+        outer = rng.sample(outer, min(len(outer), RECOVERIES))
+    tally = Tally(pool)
+    asked = tally.play([Case(name, "kill", at, -1) for at in outer])
+    found = states.distinct(calls, {case.at: case.calls for case in asked if case.fired})
+    kills = [rng.choice(same) for _, same in sorted(found.items())]
+    if not PART:
+        kills = rng.sample(kills, min(len(kills), INSIDE))
+    tally.play([Case(name, "kill", at, inside) for at, inside in kills])
+    tally.conclude(f"{name}: {len(outer)} recoveries, {sum(map(len, found.values()))} kills inside find {len(found)} states")

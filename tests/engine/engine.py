@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -110,7 +109,7 @@ class Engine:
             target = os.path.join(self.root, name)
             if os.path.isdir(target):
                 shutil.rmtree(target)
-        subprocess.run(["cp", "-a", "--", saved + "/.", self.root], check=True)
+        shutil.copytree(saved, self.root, symlinks=True, dirs_exist_ok=True)
         self._load()
         self.recover()
 

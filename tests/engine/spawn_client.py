@@ -1,4 +1,5 @@
-"""The engine's side of spawner.py: starts it, sends requests, hands out its events. Thread-safe."""
+"""The engine's side of cairn_fake_spawner (spawner.cc): starts it, sends requests, hands out its events.
+Thread-safe."""
 
 import array
 import fcntl
@@ -8,14 +9,24 @@ import os
 import queue
 import socket
 import subprocess
-import sys
 import threading
+from pathlib import Path
 
 
 class SpawnError(Exception):
     def __init__(self, kind, message):
         super().__init__(message)
         self.kind, self.message = kind, message
+
+
+def spawner_path():
+    """The built spawner: $CAIRN_SPAWNER, or the release build of this tree."""
+    given = os.environ.get("CAIRN_SPAWNER")
+    root = Path(__file__).resolve().parents[2]
+    path = Path(given) if given else root / "build" / "release" / "bin" / "cairn_fake_spawner"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: build the target cairn_fake_spawner first")
+    return str(path)
 
 
 def await_last_spawner(root):
@@ -31,10 +42,9 @@ class SpawnClient:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawner.py")
         lock = await_last_spawner(root)
         self.process = subprocess.Popen(
-            [sys.executable, "-IS", script, root, str(theirs.fileno()), str(lock), str(owner)],
+            [spawner_path(), root, str(theirs.fileno()), str(lock), str(owner)],
             pass_fds=[theirs.fileno(), lock], stdin=subprocess.DEVNULL, start_new_session=True,
         )
         theirs.close()
@@ -52,9 +62,10 @@ class SpawnClient:
     def call(self, op, fds=(), **spec):
         """One request; the answer, or SpawnError."""
         number = next(self.numbers)
+        # As UTF-8: half a surrogate pair, which the spawner cannot take, fails here.
+        data = json.dumps({"op": op, "seq": number, **spec}, ensure_ascii=False).encode()
         slot = {"done": threading.Event()}
         self.waiting[number] = slot
-        data = json.dumps({"op": op, "seq": number, **spec}).encode()
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.channel.sendmsg([data], ancillary)
         slot["done"].wait()

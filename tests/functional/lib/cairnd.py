@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,8 @@ class Cairnd:
 
     def ready(self) -> bool:
         try:
+            with socket.socket(socket.AF_UNIX) as probe:  # asked often; most often nobody listens yet
+                probe.connect(str(self.socket))
             return self.http("GET", "/readyz", timeout=5).status == 200
         except OSError:
             return False

@@ -119,7 +119,7 @@ def diff_trees(a, b, skip=(), times: bool = True, limit: int = 20) -> list[str]:
             found.append(f"{name!r}: only in the first ({left[name].kind})")
         elif name not in left:
             found.append(f"{name!r}: only in the second ({right[name].kind})")
-        else:
+        elif left[name] != right[name]:
             one, two = asdict(left[name]), asdict(right[name])
             for key in one:
                 if one[key] != two[key] and (times or key != "mtime_ns"):
