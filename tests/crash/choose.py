@@ -1,7 +1,6 @@
 """Which calls of a run are disturbed, and how: every call in every way that applies to it.
 
     cases, left = choose(run.calls)          [(mode, number)], and how many calls only `whole` takes
-    kills(run.calls)                         the numbers of the kills among them: each finds another state
 
 What applies to a call:
 
@@ -35,10 +34,6 @@ def choose(calls, whole=False):
                       or whole and mode != "full" and may_be(mode, call)]
         before = call
     return cases, len(calls) - len(taken)
-
-
-def kills(calls):
-    return [number for mode, number in choose(calls)[0] if mode == "kill"]
 
 
 def changing(calls):
