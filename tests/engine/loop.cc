@@ -235,7 +235,7 @@ void Spawner::end(int pidfd) {
   const auto ended = children_.extract(pidfd);  // where it is: its outputs hold its log
   const Child& child = ended.mapped();
   const int code = reap(child.pid);
-  for (const int pipe : child.outputs) drain(pipe);
+  for (const int pipe : child.outputs) drain(pipe, child);
 
   if (!child.directory.empty()) {
     const std::string text = "{\"pid\": " + std::to_string(child.pid) +
@@ -246,10 +246,11 @@ void Spawner::end(int pidfd) {
   send(exit_text({.key = child.key, .pid = child.pid, .code = code}));
 }
 
-// All that was written before the end; the pid namespace has ended with its first process.
-void Spawner::drain(int pipe) {
+// All that was written before the end; the pid namespace has ended with its first process. A pipe
+// may have ended before its process did, and its number be another child's by now.
+void Spawner::drain(int pipe, const Child& child) {
   const auto found = outputs_.find(pipe);
-  if (found == outputs_.end()) return;
+  if (found == outputs_.end() || !found->second.writes_to(child.log)) return;
   while (found->second.ready() && found->second.pump()) {
   }
   outputs_.erase(found);

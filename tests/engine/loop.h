@@ -41,7 +41,7 @@ class Spawner {
   void add_output(os::Fd pipe, const os::Fd& log, const char* stream);
   void watch(int descriptor);
   void end(int pidfd);
-  void drain(int pipe);
+  void drain(int pipe, const Child& child);
   void send(std::string_view message);
   void lose_engine();
 

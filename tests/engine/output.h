@@ -23,7 +23,7 @@ class Output {
   bool pump();
   // Whether a read would find something, be it the end.
   [[nodiscard]] bool ready() const;
-  [[nodiscard]] int descriptor() const { return pipe_.get(); }
+  [[nodiscard]] bool writes_to(const os::Fd& log) const { return &log == &log_; }
 
  private:
   [[nodiscard]] std::string record(std::string_view line) const;
