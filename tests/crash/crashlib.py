@@ -22,23 +22,22 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from built import built  # noqa: E402
 
 KILLED = 137
 SHORTENED_KINDS = ("data", "net")
 
 
 def tracer_path():
-    """The built tracer: $CAIRN_TRACER, or the release build of this tree."""
-    given = os.environ.get("CAIRN_TRACER")
-    root = Path(__file__).resolve().parents[2]
-    path = Path(given) if given else root / "build" / "release" / "bin" / "cairn_tracer"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: build the target cairn_tracer first")
-    return str(path)
+    return built("cairn_tracer", "CAIRN_TRACER")
 
 
 @dataclass(frozen=True)

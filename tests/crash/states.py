@@ -151,7 +151,6 @@ class State:
 def before_each(calls, start):
     """The state that a kill at each call finds."""
     state = start.killed()
-    state.found = start.found
     for call, following in zip(calls, [*calls[1:], None]):
         yield call["n"], state.killed()
         state.follow(call, following)
@@ -168,7 +167,7 @@ def outer(calls):
 def distinct(calls, recoveries):
     states = {number: state for number, state in before_each(calls, State()) if number in recoveries}
     found = {}
-    for at, recovery in recoveries.items():
+    for at, recovery in sorted(recoveries.items()):
         for inside, state in before_each(recovery, states[at].recovering()):
             found.setdefault(state.key(), []).append((at, inside))
     return found

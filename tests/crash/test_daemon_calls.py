@@ -4,7 +4,7 @@ Every call is killed at, and fails in one of the ways that apply to it, by the s
 call in every mode (lib/soak.py).
 
 Some of the recoveries after a kill are killed, too: a sample, whose seed is printed; CAIRN_CRASH_SEED
-repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all.
+repeats it, CAIRN_CRASH_INSIDE is its size for each operation. The soak takes all that find another state (states.py).
 """
 
 import os

@@ -16,7 +16,8 @@ import signal
 import sys
 import threading
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
 from api import COMMON, Api  # noqa: E402
 from engine import Engine  # noqa: E402

@@ -10,23 +10,14 @@ import queue
 import socket
 import subprocess
 import threading
-from pathlib import Path
+
+from built import built
 
 
 class SpawnError(Exception):
     def __init__(self, kind, message):
         super().__init__(message)
         self.kind, self.message = kind, message
-
-
-def spawner_path():
-    """The built spawner: $CAIRN_SPAWNER, or the release build of this tree."""
-    given = os.environ.get("CAIRN_SPAWNER")
-    root = Path(__file__).resolve().parents[2]
-    path = Path(given) if given else root / "build" / "release" / "bin" / "cairn_fake_spawner"
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: build the target cairn_fake_spawner first")
-    return str(path)
 
 
 def await_last_spawner(root):
@@ -44,7 +35,7 @@ class SpawnClient:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         lock = await_last_spawner(root)
         self.process = subprocess.Popen(
-            [spawner_path(), root, str(theirs.fileno()), str(lock), str(owner)],
+            [built("cairn_fake_spawner", "CAIRN_SPAWNER"), root, str(theirs.fileno()), str(lock), str(owner)],
             pass_fds=[theirs.fileno(), lock], stdin=subprocess.DEVNULL, start_new_session=True,
         )
         theirs.close()
