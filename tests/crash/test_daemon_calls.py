@@ -82,11 +82,13 @@ def test_every_operation_survives(pool, name):
         rng = random.Random(f"{SEED}/{name}")
         chosen = one_failure_a_call(rng, chosen)
         chosen = sorted(rng.sample(chosen, -(-len(chosen) // OPERATIONS[name].part)), key=lambda case: case[1])
-    left += every - len(chosen)
+    others = every - len(chosen)
     tally = Tally(pool)
     tally.play([Case(name, mode, at) for mode, at in chosen])
     beyond_the_end(tally, name, len(calls))
-    tally.conclude(f"{name}: {len(calls)} calls, {left} cases left to {'other parts of ' if PART else ''}the soak")
+    tally.conclude(f"{name}: {len(calls)} calls, " + (
+        f"{left} of them change nothing, {others} cases in other parts of the soak" if PART
+        else f"{left + others} cases left to the soak"))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
