@@ -54,6 +54,7 @@ class EngineClient final : public Engine {
   Result<ExecResult> exec(const std::string& id,
                           const std::vector<std::string>& argv,
                           const ExecOptions& options) override;
+  Result<std::optional<Exec>> find_exec(const std::string& exec_id) override;
 
   Result<std::optional<Volume>> find_volume(const std::string& name) override;
   Result<Volume> create_volume(const std::string& name, const Labels& labels) override;

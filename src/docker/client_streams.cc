@@ -59,24 +59,16 @@ Status EngineClient::logs(const std::string& id,
   return {};
 }
 
-namespace {
-
-// The exit code follows the end of the output by a moment.
-struct ExecEnd {
-  bool running = true;
-  int exit_code = 0;
-};
-
-Result<ExecEnd> parse_exec_end(const nlohmann::json& document) {
-  JsonFault fault;
-  JsonReader root(document, fault);
-  ExecEnd end{.running = root.boolean("Running") || !root.has("ExitCode"),
-              .exit_code = root.small_integer("ExitCode")};
-  TRY(fault.status());
-  return end;
+Result<std::optional<Exec>> EngineClient::find_exec(const std::string& exec_id) {
+  TRY(check_object_name(exec_id));
+  auto document = wire_->get_json(fmt::format("/exec/{}/json", exec_id));
+  if (!document.ok()) {
+    if (document.error().code() == Code::kNotFound) return std::optional<Exec>();
+    return document.error().with_context("inspect the command " + with_short_ids(exec_id));
+  }
+  TRY_ASSIGN(Exec exec, parse_exec(*document));
+  return std::optional(exec);
 }
-
-}  // namespace
 
 Result<ExecResult> EngineClient::exec(const std::string& id,
                                       const std::vector<std::string>& argv,
@@ -131,10 +123,11 @@ Result<ExecResult> EngineClient::exec(const std::string& id,
 
   TRY_ASSIGN(os::Patience patience, os::Patience::until(monotonic_ms() + kExecEndMs));
   while (true) {
-    TRY_ASSIGN(nlohmann::json inspected, wire_->get_json(fmt::format("/exec/{}/json", exec_id)));
-    TRY_ASSIGN(ExecEnd end, parse_exec_end(inspected));
-    if (!end.running) {
-      result.exit_code = end.exit_code;
+    // The exit code follows the end of the output by a moment.
+    TRY_ASSIGN(const std::optional<Exec> end, find_exec(exec_id));
+    if (!end) return Error(Code::kNotFound, "exec in " + with_short_ids(id) + ": it is gone");
+    if (!end->running && end->exit_code) {
+      result.exit_code = *end->exit_code;
       return result;
     }
     TRY_CONTEXT(patience.nap(kExecPollMs), "exec in " + with_short_ids(id));

@@ -101,6 +101,11 @@ void FakeEngine::on_exec(
   on_exec_ = std::move(answer);
 }
 
+void FakeEngine::on_find_exec(std::function<Exec(const std::string&)> answer) {
+  std::scoped_lock lock(mutex_);
+  on_find_exec_ = std::move(answer);
+}
+
 void FakeEngine::set_log(std::vector<std::string> lines) {
   std::scoped_lock lock(mutex_);
   log_ = std::move(lines);
@@ -501,6 +506,19 @@ Result<ExecResult> FakeEngine::exec(const std::string& id,
     return {};
   }));
   return result;
+}
+
+Result<std::optional<Exec>> FakeEngine::find_exec(const std::string& exec_id) {
+  std::optional<Exec> exec;
+  TRY(run("find_exec", "", [&] {
+    const bool known = std::ranges::any_of(containers_, [&](const auto& item) {
+      const std::vector<std::string>& ids = item.second.container.exec_ids;
+      return std::ranges::find(ids, exec_id) != ids.end();
+    });
+    if (known && on_find_exec_) exec = on_find_exec_(exec_id);
+    return Status();
+  }));
+  return exec;
 }
 
 // --- volumes

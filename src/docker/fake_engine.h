@@ -42,6 +42,8 @@ class FakeEngine final : public Engine {
   void on_start(std::function<void(Container&)> effect);
   // What exec answers; exit code 0 and no output without it.
   void on_exec(std::function<ExecResult(const Container&, const std::vector<std::string>&)> answer);
+  // What find_exec answers of a command in a container's exec_ids.
+  void on_find_exec(std::function<Exec(const std::string& exec_id)> answer);
   // Lines that logs() tells of every container.
   void set_log(std::vector<std::string> lines);
 
@@ -92,6 +94,7 @@ class FakeEngine final : public Engine {
   Result<ExecResult> exec(const std::string& id,
                           const std::vector<std::string>& argv,
                           const ExecOptions& options) override;
+  Result<std::optional<Exec>> find_exec(const std::string& exec_id) override;
   Result<std::optional<Volume>> find_volume(const std::string& name) override;
   Result<Volume> create_volume(const std::string& name, const Labels& labels) override;
   Status remove_volume(const std::string& name) override;
@@ -136,6 +139,7 @@ class FakeEngine final : public Engine {
   std::vector<std::string> log_;
   std::function<void(Container&)> on_start_;
   std::function<ExecResult(const Container&, const std::vector<std::string>&)> on_exec_;
+  std::function<Exec(const std::string&)> on_find_exec_;
 };
 
 }  // namespace cairn::docker

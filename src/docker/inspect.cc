@@ -81,9 +81,18 @@ void parse_state_into(const JsonReader& state, JsonFault& fault, Container& cont
   if (!state.has("Health") && state.has("Healthcheck")) health = state.object("Healthcheck");
   container.health = parse_health(health.text("Status"));
   for (const JsonReader& probe : health.objects("Log")) {
-    container.health_log.push_back(
-        {.exit_code = probe.small_integer("ExitCode"), .output = probe.text("Output")});
+    container.health_log.push_back({.exit_code = probe.small_integer("ExitCode"),
+                                    .output = probe.text("Output"),
+                                    .ended_ms = probe.time_ms("End")});
   }
+}
+
+std::int64_t parse_health_interval_ms(const JsonReader& check) {
+  constexpr std::int64_t kProbeIntervalMs = 30'000;  // of a check that names none
+  const std::vector<std::string> test = check.texts("Test");
+  if (test.empty() || test.front() == "NONE") return 0;
+  const std::int64_t interval_ms = check.integer("Interval") / 1'000'000;
+  return interval_ms > 0 ? interval_ms : kProbeIntervalMs;
 }
 
 void parse_network_into(const JsonReader& network, Container& container) {
@@ -167,6 +176,8 @@ Result<Container> parse_container(const nlohmann::json& document) {
   container.mounts = parse_mounts(root);
   parse_state_into(root.object("State"), fault, container);
   parse_network_into(root.object("NetworkSettings"), container);
+  container.health_interval_ms = parse_health_interval_ms(config.object("Healthcheck"));
+  container.exec_ids = root.texts("ExecIDs");
   container.image_ref = config.text("Image");
   container.labels = config.text_map("Labels");
   container.env = config.texts("Env");
@@ -181,6 +192,15 @@ Result<Container> parse_container(const nlohmann::json& document) {
   TRY(fault.status());
   if (container.id.empty()) return Error(Code::kCorrupt, "the engine's reply: no container id");
   return container;
+}
+
+Result<Exec> parse_exec(const nlohmann::json& document) {
+  JsonFault fault;
+  JsonReader root(document, fault);
+  Exec exec{.running = root.boolean("Running"), .pid = root.integer("Pid"), .exit_code = {}};
+  if (root.has("ExitCode")) exec.exit_code = root.small_integer("ExitCode");
+  TRY(fault.status());
+  return exec;
 }
 
 Result<std::vector<ContainerSummary>> parse_container_list(const nlohmann::json& document) {

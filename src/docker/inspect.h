@@ -10,6 +10,7 @@
 namespace cairn::docker {
 
 Result<Container> parse_container(const nlohmann::json& document);
+Result<Exec> parse_exec(const nlohmann::json& document);
 Result<std::vector<ContainerSummary>> parse_container_list(const nlohmann::json& document);
 Result<Image> parse_image(const nlohmann::json& document);
 Result<Volume> parse_volume(const nlohmann::json& document);

@@ -17,10 +17,12 @@ Json container_json() {
               "OOMKilled": false, "Pid": 42, "ExitCode": 0, "Error": "",
               "StartedAt": "2026-01-02T03:04:05.678901234Z", "FinishedAt": "0001-01-01T00:00:00Z",
               "Health": {"Status": "unhealthy", "FailingStreak": 3, "Log": [
-                {"Start": "x", "End": "y", "ExitCode": 1, "Output": "no"}]}},
+                {"Start": "2026-01-02T03:04:06.5+01:00", "End": "2026-01-02T03:04:07.5+01:00",
+                 "ExitCode": 1, "Output": "no"}]}},
+    "ExecIDs": ["e1", "e2"],
     "HostConfig": {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 4}, "Unknown": []},
     "Config": {"Image": "app:v1", "Labels": {"a": "b"}, "Env": ["K=V"], "Tty": false,
-               "StopSignal": "SIGINT", "StopTimeout": 7},
+               "Healthcheck": {"Test": ["CMD", "x"], "Interval": 2000000000}, "StopSignal": "SIGINT", "StopTimeout": 7},
     "Mounts": [
       {"Type": "bind", "Source": "/srv", "Destination": "/data", "RW": true},
       {"Type": "volume", "Name": "v", "Source": "/var/v/_data", "Destination": "/v", "RW": false},
@@ -42,6 +44,9 @@ TEST(ParseContainer, ReadsWhatTheEngineSays) {
   EXPECT_EQ(container->health, Health::kUnhealthy);
   ASSERT_EQ(container->health_log.size(), 1U);
   EXPECT_EQ(container->health_log[0].output, "no");
+  EXPECT_EQ(container->health_log[0].ended_ms, 1767319447500);
+  EXPECT_EQ(container->health_interval_ms, 2000);
+  EXPECT_EQ(container->exec_ids, (std::vector<std::string>{"e1", "e2"}));
   EXPECT_EQ(container->restart_policy, "on-failure");
   EXPECT_EQ(container->restart_retries_max, 4);
   EXPECT_EQ(container->stop_timeout_s, 7);
@@ -53,6 +58,30 @@ TEST(ParseContainer, ReadsWhatTheEngineSays) {
       container->ports,
       (std::vector<PortPublish>{
           {.host_ip = "127.0.0.1", .host_port = 8080, .container_port = 80, .protocol = "tcp"}}));
+}
+
+TEST(ParseContainer, KnowsHowOftenItIsProbed) {
+  const auto interval_ms = [](const char* check) {
+    Json json = container_json();
+    json["Config"]["Healthcheck"] = Json::parse(check);
+    return parse_container(json).value().health_interval_ms;
+  };
+  EXPECT_EQ(interval_ms("null"), 0);
+  EXPECT_EQ(interval_ms(R"({"Test": []})"), 0);
+  EXPECT_EQ(interval_ms(R"({"Test": ["NONE"], "Interval": 1000000000})"), 0);
+  EXPECT_EQ(interval_ms(R"({"Test": ["CMD", "x"]})"), 30'000) << "the engine's default";
+  EXPECT_EQ(interval_ms(R"({"Test": ["CMD", "x"], "Interval": 0})"), 30'000);
+}
+
+TEST(ParseExec, TellsAStartFromARun) {
+  const auto parse = [](const char* text) { return parse_exec(Json::parse(text)).value(); };
+  const Exec starts = parse(R"({"Running": true, "Pid": 0, "ExitCode": null})");
+  EXPECT_TRUE(starts.running && starts.pid == 0 && !starts.exit_code);
+  const Exec runs = parse(R"({"Running": true, "Pid": 7, "ExitCode": null})");
+  EXPECT_TRUE(runs.running && runs.pid == 7 && !runs.exit_code);
+  const Exec ended = parse(R"({"Running": false, "Pid": 7, "ExitCode": 3})");
+  EXPECT_TRUE(!ended.running && ended.exit_code == 3);
+  EXPECT_EQ(parse_exec(Json::parse(R"({"Pid": "x"})")).error().code(), Code::kCorrupt);
 }
 
 TEST(ParseContainer, ReadsPodmansHealth) {

@@ -108,6 +108,14 @@ const char* health_name(Health health);
 struct HealthProbe {
   int exit_code = 0;
   std::string output;
+  std::int64_t ended_ms = 0;
+};
+
+// A command in a running container; health probes are such commands, too.
+struct Exec {
+  bool running = false;          // from the moment on in which its start begins
+  std::int64_t pid = 0;          // on the host; 0 until it was started
+  std::optional<int> exit_code;  // once it ended, or could not be started
 };
 
 struct ContainerMount {
@@ -136,6 +144,8 @@ struct Container {
   std::string error;             // why the last start failed
   Health health = Health::kNone;
   std::vector<HealthProbe> health_log;  // oldest first
+  std::int64_t health_interval_ms = 0;  // from the end of a probe to the next; 0: none are made
+  std::vector<std::string> exec_ids;    // commands in it that have not ended
   Labels labels;
   std::vector<std::string> env;
   std::string restart_policy;  // "no", "on-failure", "unless-stopped", "always"

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -21,6 +22,12 @@ constexpr int kWatcherAnswerMs = 60'000;
 constexpr std::int64_t kThawRetryMs = 200;
 // The engine may be down when the time comes; it is tried again this long, then recovery's turn.
 constexpr std::int64_t kThawTriesMs = 30LL * 60 * 1000;
+
+constexpr std::int64_t kStartsWaitMs = 2'000;  // a pause waits for what is being started
+constexpr std::int64_t kStartsPollMs = 10;     // between two looks
+constexpr std::int64_t kProbeSoonMs = 300;     // more than a watcher's start and a pause take
+constexpr std::int64_t kProbeLateMs = 200;  // a probe that should have come is not awaited any more
+constexpr std::size_t kExecsMax = 64;       // in a container: more are not looked at
 
 Status thaw(docker::Engine& engine, const std::string& id) {
   const Status done = engine.unpause(id);
@@ -57,6 +64,30 @@ Status check_frozen(docker::Engine& engine, const std::vector<ContainerState>& c
   return {};
 }
 
+// Of one that is probed all the time there is no better moment.
+bool is_probe_due(const docker::Container& container) {
+  if (container.health_interval_ms < 2 * (kProbeSoonMs + kProbeLateMs)) return false;
+  std::int64_t due_ms = container.started_ms;
+  if (!container.health_log.empty()) {
+    due_ms = std::max(due_ms, container.health_log.back().ended_ms);
+  }
+  due_ms += container.health_interval_ms;
+  const std::int64_t now_ms = wall_ms();
+  return now_ms >= due_ms - kProbeSoonMs && now_ms < due_ms + kProbeLateMs;
+}
+
+Result<bool> starts_command(docker::Engine& engine, const std::string& id) {
+  TRY_ASSIGN(const std::optional<docker::Container> container, engine.find_container(id));
+  if (!container) return false;
+  if (is_probe_due(*container)) return true;
+  const std::size_t execs = std::min(container->exec_ids.size(), kExecsMax);
+  for (std::size_t i = 0; i < execs; ++i) {
+    TRY_ASSIGN(const std::optional<docker::Exec> exec, engine.find_exec(container->exec_ids[i]));
+    if (exec && exec->running && exec->pid == 0) return true;
+  }
+  return false;
+}
+
 Status say(const os::Fd& fd, const std::string& line) {
   return os::write_all(fd, as_bytes(line + "\n"));
 }
@@ -86,10 +117,25 @@ Status unpause_all(docker::Engine& engine, const std::vector<ContainerState>& co
   return {};
 }
 
+Status await_started_commands(docker::Engine& engine,
+                              const std::vector<ContainerState>& containers) {
+  const std::int64_t deadline_ms = monotonic_ms() + kStartsWaitMs;
+  while (true) {
+    bool starts = false;
+    for (const ContainerState& one : containers) {
+      TRY_ASSIGN(starts, starts_command(engine, one.id));
+      if (starts) break;
+    }
+    if (!starts || monotonic_ms() >= deadline_ms) return {};
+    std::this_thread::sleep_for(std::chrono::milliseconds(kStartsPollMs));
+  }
+}
+
 Result<Pause> Pause::begin(Core& core,
                            const std::vector<ContainerState>& containers,
                            std::int64_t max_hold_ms,
                            HoldClock& clock) {
+  TRY(await_started_commands(core.engine, containers));
   std::vector<std::string> argv{os::kOwnProgram, "pause-watcher", core.engine_socket_path,
                                 std::to_string(max_hold_ms)};
   for (const ContainerState& one : containers) argv.push_back(one.id);

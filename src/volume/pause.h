@@ -16,10 +16,18 @@ namespace cairn::volume {
 // ends, or when the time is over, and answers "resumed" or "expired". Returns the exit code.
 int run_pause_watcher(const std::vector<std::string>& arguments);
 
+// Waits, two seconds at most, until no command is being started in the containers and no health
+// probe is due within the next moments: Docker thaws no container in which the start of one was
+// frozen half-way before that command's own timeout (docs/engine-behaviour.md). What starts other
+// commands, and probes after another thaw, cannot be foreseen: that is left to chance.
+Status await_started_commands(docker::Engine& engine,
+                              const std::vector<ContainerState>& containers);
+
 // The daemon's side. One thread at a time.
 class Pause {
  public:
-  // Starts the watcher, then pauses each container. On failure all of them run.
+  // Awaits what is being started, starts the watcher, then pauses each container. On failure all of
+  // them run.
   static Result<Pause> begin(Core& core,
                              const std::vector<ContainerState>& containers,
                              std::int64_t max_hold_ms,

@@ -105,6 +105,9 @@ class CutEngine final : public docker::Engine {
                                   const docker::ExecOptions& options) override {
     return pass([&] { return inner_.exec(id, argv, options); });
   }
+  Result<std::optional<docker::Exec>> find_exec(const std::string& exec_id) override {
+    return pass([&] { return inner_.find_exec(exec_id); });
+  }
   Result<std::optional<docker::Volume>> find_volume(const std::string& name) override {
     return pass([&] { return inner_.find_volume(name); });
   }

@@ -465,6 +465,26 @@ def test_a_detached_exec_goes_on(client):
     assert info["ExitCode"] == 5
 
 
+def test_a_container_tells_its_execs_until_they_end(client):
+    ident = running(client)
+    assert client.inspect(ident)["ExecIDs"] is None
+    wait = "while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 3"
+    run = client.post(f"/containers/{ident}/exec", {"Cmd": ["sh", "-c", wait]}).json()["Id"]
+
+    def view():
+        told = client.get(f"/exec/{run}/json").json()
+        return told["Running"], told["Pid"], told["ExitCode"]
+
+    assert client.inspect(ident)["ExecIDs"] == [run] and view() == (False, 0, None), "made, and not started"
+    assert client.post(f"/exec/{run}/start", {"Detach": True}).status == 200
+    pid = wait_for(lambda: view()[1], 5, "the start")
+    assert client.inspect(ident)["ExecIDs"] == [run] and view() == (True, pid, None)
+    client.exec(ident, ["touch", "/tmp/go"])
+    wait_for(lambda: not view()[0], 5, "the end")
+    assert view()[2] == 3
+    wait_for(lambda: client.inspect(ident)["ExecIDs"] is None, 5, "the end of what is told of it")
+
+
 def test_exec_dies_with_its_container(client):
     ident = running(client)
     run = client.post(f"/containers/{ident}/exec", {"Cmd": ["sleep", "1000"]}).json()["Id"]

@@ -97,7 +97,7 @@ class Container:
                 "Args": self.record["Args"], "State": self.state_view(), "Image": self.record["Image"],
                 "LogPath": os.path.join(self.dir, "log"), "Name": "/" + self.name,
                 "RestartCount": self.record["RestartCount"], "Driver": "overlay2", "Platform": "linux",
-                "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "", "ExecIDs": None,
+                "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "", "ExecIDs": self.engine.execs.ids_in(self),
                 "HostConfig": self.host, "Mounts": self.mounts_view(), "Config": self.config,
                 "NetworkSettings": {"Bridge": "", "Ports": self.ports_view(),
                                     "Gateway": "", "IPAddress": first.get("IPAddress", ""),

@@ -76,11 +76,20 @@ class Execs:
             raise HttpError(404, f"No such exec instance: {ident}")
         return self.all[ident]
 
+    def ids_in(self, container):
+        """As the real engine's: those that have not ended, null for none."""
+        return [ident for ident, record in list(self.all.items())
+                if record["container"] is container and self._code(record) is None] or None
+
+    @staticmethod
+    def _code(record):
+        return record["run"].code if record["run"] else record["code"]
+
     def view(self, ident):
         record = self.find(ident)
         run, body = record["run"], record["body"]
-        code = run.code if run else record["code"]
-        return {"ID": ident, "Running": bool(run and run.code is None), "ExitCode": code,
+        code = self._code(record)
+        return {"ID": ident, "Running": record["used"] and code is None, "ExitCode": code,
                 "ProcessConfig": {"tty": bool(body.get("Tty")), "entrypoint": body["Cmd"][0],
                                   "arguments": body["Cmd"][1:], "privileged": False},
                 "OpenStdin": bool(body.get("AttachStdin")), "OpenStderr": bool(body.get("AttachStderr")),
