@@ -64,6 +64,23 @@ bool SessionState::clock_stepped() {
   return step_ns > kStepNs || step_ns < -kStepNs;
 }
 
+Status SessionState::check_clock() {
+  if (!clock_stepped()) return {};
+  return Error(Code::kConflict,
+               "the wall clock was set while the data was read, so file times do not tell what "
+               "changed: take the snapshot again");
+}
+
+bool SessionState::is_stored(const Fact& fact) {
+  if (!known_is_old) return true;
+  return std::ranges::all_of(fact.node.content,
+                             [this](const Id& id) { return writer.has(BlobType::kData, id); });
+}
+
+bool SessionState::is_stored(const DirFacts& facts) {
+  return !known_is_old || writer.has(BlobType::kTree, facts.tree);
+}
+
 CaptureSession::CaptureSession(std::unique_ptr<SessionState> state) : state_(std::move(state)) {}
 CaptureSession::~CaptureSession() = default;
 
@@ -102,12 +119,24 @@ Result<PassResult> CaptureSession::pass() {
 
 Result<CutResult> CaptureSession::cut(std::int64_t deadline_ms) {
   CHECK(state_->known && !state_->known_is_old);
-  auto result = run_cut(*state_, deadline_ms);
-  if (result.ok() && state_->clock_stepped()) {
-    return Error(Code::kConflict,
-                 "the wall clock was set while the data was read, so file times do not tell what "
-                 "changed: take the snapshot again");
-  }
+  TRY_ASSIGN(const std::optional<CutResult> result, run_cut(*state_, deadline_ms, nullptr));
+  TRY(state_->check_clock());
+  return *result;
+}
+
+bool CaptureSession::knows_earlier() const {
+  return state_->known && state_->known_is_old;
+}
+
+Status CaptureSession::sync() {
+  return sync_volumes(*state_);
+}
+
+Result<std::optional<CutResult>> CaptureSession::cut_at_once(std::int64_t deadline_ms,
+                                                             const CutLimit& limit) {
+  CHECK(knows_earlier() && !state_->frozen);
+  TRY_ASSIGN(std::optional<CutResult> result, run_cut(*state_, deadline_ms, &limit));
+  if (result) TRY(state_->check_clock());
   return result;
 }
 

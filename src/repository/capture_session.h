@@ -1,6 +1,7 @@
 // CaptureSession: stores the state that volumes have at one instant while their users run on.
 //   pass (again and again)   read what is new or changed -> chunk -> hash -> known? -> pack
 //   cut                      list again; what changed since the last pass is cloned or copied aside
+//   cut_at_once              in place of both, where little changed since an earlier capture
 //   store                    what was put aside -> pack; trees -> pack; a PendingSnapshot
 // Only cut() wants the volumes to hold still, and it writes nothing to the repository. A file keeps
 // the content of a pass only if docs/formats.md ("Facts") says that it cannot have changed since.
@@ -45,6 +46,16 @@ struct CutResult {
   std::uint64_t bytes_copied = 0;
 };
 
+// What changed in so few files of so few bytes altogether is not worth a pass of its own.
+inline constexpr std::uint64_t kSmallDeltaFiles = 400;
+inline constexpr std::uint64_t kSmallDeltaBytes = std::uint64_t{32} << 20U;
+
+// What a cut puts aside at most.
+struct CutLimit {
+  std::uint64_t files = kSmallDeltaFiles;
+  std::uint64_t bytes = kSmallDeltaBytes;  // the sizes of the files
+};
+
 struct SessionState;
 
 // One thread at a time; it starts threads of its own, which end with each call.
@@ -77,6 +88,13 @@ class CaptureSession {
   // 0: none. kConflict where it passed, or where the wall clock was stepped since the last pass.
   // Only after a pass.
   Result<CutResult> cut(std::int64_t deadline_ms);
+  // Whether an earlier capture is known that a cut at once can be held against.
+  [[nodiscard]] bool knows_earlier() const;
+  // Syncs the volumes' file systems, as a pass does; before cut_at_once(), while they change.
+  Status sync();
+  // A cut without a pass, held against the earlier capture. Nothing, and nothing is frozen, where
+  // more changed since than limit allows or the deadline passed: then a pass and a cut are needed.
+  Result<std::optional<CutResult>> cut_at_once(std::int64_t deadline_ms, const CutLimit& limit);
   // In place of a cut, for trees that hold still: takes each file as the last pass read it.
   void freeze();
   // Stores what the cut put aside, and the trees. Only after a cut or freeze(); ends the session.

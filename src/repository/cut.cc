@@ -14,11 +14,13 @@ namespace {
 
 class Cutter final : public ScanVisitor {
  public:
-  Cutter(SessionState& session, std::int64_t deadline_ms)
-      : session_(session), deadline_ms_(deadline_ms) {}
+  Cutter(SessionState& session, std::int64_t deadline_ms, const CutLimit* limit)
+      : session_(session), deadline_ms_(deadline_ms), limit_(limit) {}
 
   Status cut_root(const ArchiveRoot& given);
   [[nodiscard]] const CutResult& result() const { return result_; }
+  // Why cut_root() failed: more changed than the limit allows.
+  [[nodiscard]] bool too_much() const { return too_much_; }
 
  private:
   Status enter(const std::shared_ptr<ScanDir>& dir) override;
@@ -27,9 +29,13 @@ class Cutter final : public ScanVisitor {
                    Fact& fact,
                    const Fact* before,
                    std::uint64_t directory_bytes);
+  Status check_limit(std::uint64_t bytes);
 
   SessionState& session_;
   const std::int64_t deadline_ms_;
+  const CutLimit* const limit_;
+  std::uint64_t bytes_aside_ = 0;  // the sizes of what was put aside
+  bool too_much_ = false;
   ScanRoot* root_ = nullptr;
   Spool* spool_ = nullptr;
   // Of a directory that the walk is in.
@@ -40,6 +46,15 @@ class Cutter final : public ScanVisitor {
   std::vector<Open> open_;
   CutResult result_;
 };
+
+// Before a file of that size is put aside.
+Status Cutter::check_limit(std::uint64_t bytes) {
+  bytes_aside_ += bytes;
+  too_much_ =
+      limit_ != nullptr && (result_.files_changed == limit_->files || bytes_aside_ > limit_->bytes);
+  if (!too_much_) return {};
+  return Error(Code::kConflict, "more changed than a cut takes");
+}
 
 // before: the last pass's fact of that name. Leaves fact without a name where it vanished.
 Status Cutter::put_aside(const ScanDir& dir,
@@ -55,7 +70,9 @@ Status Cutter::put_aside(const ScanDir& dir,
   set_metadata(fact.node, opened->stat, fact.node.device_id);
   TRY_ASSIGN(fact.id, os::file_id_of(opened->fd));
   TRY_ASSIGN(fact.node.xattrs, read_xattrs(opened->fd, fact.xattrs_lost));
-  if (before != nullptr && before->id != fact.id) before = nullptr;
+  if (before != nullptr && (before->id != fact.id || !session_.is_stored(*before)))
+    before = nullptr;
+  TRY(check_limit(opened->stat.size_bytes));
   auto added = spool_->add(opened->fd, opened->stat, before, deadline_ms_);
   if (!added.ok()) return added.error().with_context("put aside");
   fact.stat_bytes = added->file.stat.size_bytes;
@@ -83,16 +100,20 @@ Status Cutter::enter(const std::shared_ptr<ScanDir>& dir) {
   }
   bool same = before != nullptr && before->entries.size() == dir->entries.size();
   for (ScannedEntry& entry : dir->entries) {
-    same = same && entry.unchanged;
     Fact& fact = entry.fact;
+    const bool removed = entry.unchanged && !session_.is_stored(fact);
+    if (removed) entry.unchanged = false;
+    same = same && entry.unchanged;
     if (fact.node.type != NodeType::kFile || entry.unchanged) continue;
-    const Fact* old = before != nullptr ? before->find(fact.node.name) : nullptr;
+    const Fact* old = before != nullptr && !removed ? before->find(fact.node.name) : nullptr;
     const std::string name = fact.node.name;
     const Status aside = put_aside(*dir, fact, old, directory_bytes);
     if (!aside.ok()) return aside.error().with_context(printable(path_below(*dir, name)));
   }
   open_.push_back({});
-  if (same) open_.back() = {.same = before->at, .whole = !before->tree.is_zero()};
+  if (same && session_.is_stored(*before)) {
+    open_.back() = {.same = before->at, .whole = !before->tree.is_zero()};
+  }
   session_.progress.add(0, dir->entries.size());
   return {};
 }
@@ -123,14 +144,18 @@ Status Cutter::cut_root(const ArchiveRoot& given) {
   TRY_ASSIGN(std::unique_ptr<Spool> spool, Spool::create(*given.dir, *session_.scratch));
   session_.spools.push_back(std::move(spool));
   spool_ = session_.spools.back().get();
-  TRY(walk_tree(*root_, &*session_.known, KnownFrom::kThisSession, session_.since, *this));
+  TRY(walk_tree(*root_, &*session_.known,
+                session_.known_is_old ? KnownFrom::kBefore : KnownFrom::kThisSession,
+                session_.since, *this));
   result_.entries += root_->entries;
   return spool_->seal();
 }
 
 }  // namespace
 
-Result<CutResult> run_cut(SessionState& session, std::int64_t deadline_ms) {
+Result<std::optional<CutResult>> run_cut(SessionState& session,
+                                         std::int64_t deadline_ms,
+                                         const CutLimit* limit) {
   std::uint64_t entries = 0;  // of the last pass
   for (const ScanRoot& root : session.roots) entries += root.entries;
   session.progress.begin("cut");
@@ -139,11 +164,22 @@ Result<CutResult> run_cut(SessionState& session, std::int64_t deadline_ms) {
   session.frozen = std::move(frozen);
   session.roots.clear();
   session.roots.reserve(session.given.size());
-  Cutter cutter(session, deadline_ms);
-  for (const ArchiveRoot& root : session.given) TRY(cutter.cut_root(root));
+  Cutter cutter(session, deadline_ms, limit);
+  for (const ArchiveRoot& root : session.given) {
+    const Status cut = cutter.cut_root(root);
+    const bool late = !cut.ok() && deadline_ms != 0 && monotonic_ms() >= deadline_ms;
+    if (limit != nullptr && (cutter.too_much() || late)) {
+      session.frozen.reset();
+      session.spooled.clear();
+      session.spools.clear();
+      session.roots.clear();
+      return std::optional<CutResult>();
+    }
+    TRY(cut);
+  }
   TRY(session.frozen->seal());
   session.progress.end();
-  return cutter.result();
+  return std::optional(cutter.result());
 }
 
 }  // namespace cairn::repository

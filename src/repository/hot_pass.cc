@@ -72,8 +72,6 @@ class HotPass final : public ScanVisitor {
   Status leave(const std::shared_ptr<ScanDir>& dir) override;
   Status measure();
   Status walk_all(std::vector<ScanRoot>& roots);
-  [[nodiscard]] bool is_stored(const Fact& fact);
-  [[nodiscard]] bool is_stored(const DirFacts& facts);
   bool offer(FilePiece& piece);
   Status work();
   Status read_file(const std::shared_ptr<HotDir>& in, std::size_t slot, Worker& worker);
@@ -102,17 +100,6 @@ bool HotPass::offer(FilePiece& piece) {
   if (jobs_.try_push(job)) return true;
   piece = std::move(std::get<FilePiece>(job));
   return false;
-}
-
-// Facts of an earlier capture may name blobs that a prune removed since.
-bool HotPass::is_stored(const Fact& fact) {
-  if (!session_.known_is_old) return true;
-  return std::ranges::all_of(
-      fact.node.content, [this](const Id& id) { return session_.writer.has(BlobType::kData, id); });
-}
-
-bool HotPass::is_stored(const DirFacts& facts) {
-  return !session_.known_is_old || session_.writer.has(BlobType::kTree, facts.tree);
 }
 
 void HotPass::work_ended() {
@@ -146,7 +133,7 @@ Status HotPass::enter(const std::shared_ptr<ScanDir>& dir) {
   for (std::size_t i = 0; i < dir->entries.size(); ++i) {
     ScannedEntry& entry = dir->entries[i];
     const bool is_file = entry.fact.node.type == NodeType::kFile;
-    if (entry.unchanged && !is_stored(entry.fact)) entry.unchanged = false;
+    if (entry.unchanged && !session_.is_stored(entry.fact)) entry.unchanged = false;
     same = same && entry.unchanged;
     if (is_file) open->files_bytes += entry.fact.stat_bytes;
     if (is_file && !entry.unchanged) {
@@ -156,7 +143,7 @@ Status HotPass::enter(const std::shared_ptr<ScanDir>& dir) {
       if (is_file) bytes += entry.fact.stat_bytes;
     }
   }
-  if (same && is_stored(*dir->known)) open->same = dir->known->at;
+  if (same && session_.is_stored(*dir->known)) open->same = dir->known->at;
   open->pending += reads.size();
   session_.progress.add(bytes, items);
   const Stopwatch pushing;
@@ -301,13 +288,8 @@ void expect_as_before(SessionState& session) {
 
 }  // namespace
 
-Result<PassResult> run_pass(SessionState& session) {
-  const bool again = session.known && !session.known_is_old;
-  std::uint64_t entries = 0;  // of the pass before
-  for (const ScanRoot& root : session.roots) entries += root.entries;
-  session.progress.begin(again ? "read what changed" : "read");
-  session.progress.expect(0, entries);
-  // Pages that are dirty now are clean when this returns; a store to one that is clean moves ctime.
+// Pages that are dirty now are clean when this returns; a store to one that is clean moves ctime.
+Status sync_volumes(SessionState& session) {
   session.since = wall_now();
   std::vector<std::uint64_t> synced;
   for (const ArchiveRoot& root : session.given) {
@@ -316,6 +298,16 @@ Result<PassResult> run_pass(SessionState& session) {
     TRY(os::sync_file_system(root.dir->fd()));
     synced.push_back(stat.device);
   }
+  return {};
+}
+
+Result<PassResult> run_pass(SessionState& session) {
+  const bool again = session.known && !session.known_is_old;
+  std::uint64_t entries = 0;  // of the pass before
+  for (const ScanRoot& root : session.roots) entries += root.entries;
+  session.progress.begin(again ? "read what changed" : "read");
+  session.progress.expect(0, entries);
+  TRY(sync_volumes(session));
   session.roots.clear();
   for (const ArchiveRoot& root : session.given) {
     TRY_ASSIGN(ScanRoot open, ScanRoot::open(root));

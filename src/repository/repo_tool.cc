@@ -88,11 +88,19 @@ Status capture(const Arguments& args, bool live) {
   options.known = FactsFile::load(scratch, kFactsName, owner);
   TRY_ASSIGN(const auto session,
              CaptureSession::begin(*repository, roots, std::move(options), progress, {}));
-  TRY(session->pass());
-  if (live) {
-    session->freeze();
-  } else {
-    TRY(session->cut(0));
+  bool is_cut = false;
+  if (!live && session->knows_earlier()) {
+    TRY(session->sync());
+    TRY_ASSIGN(const auto at_once, session->cut_at_once(0, CutLimit{}));
+    is_cut = at_once.has_value();
+  }
+  if (!is_cut) {
+    TRY(session->pass());
+    if (live) {
+      session->freeze();
+    } else {
+      TRY(session->cut(0));
+    }
   }
   TRY_ASSIGN(PendingSnapshot pending, session->store("{\"test\":true}"));
   print_stats(pending.result);

@@ -61,11 +61,20 @@ struct SessionState {
 
   // Whether somebody stepped the wall clock since the last call.
   bool clock_stepped();
+  // kConflict where somebody did.
+  Status check_clock();
+  // Facts of an earlier capture may name blobs that a prune removed since. Thread-safe.
+  [[nodiscard]] bool is_stored(const Fact& fact);
+  [[nodiscard]] bool is_stored(const DirFacts& facts);
 };
 
 // The stages, each in a file of its own.
+Status sync_volumes(SessionState& session);
 Result<PassResult> run_pass(SessionState& session);
-Result<CutResult> run_cut(SessionState& session, std::int64_t deadline_ms);
+// With a limit: nothing where more changed than it allows, or where the deadline passed.
+Result<std::optional<CutResult>> run_cut(SessionState& session,
+                                         std::int64_t deadline_ms,
+                                         const CutLimit* limit);
 Result<PendingSnapshot> run_store(SessionState& session, std::string_view manifest);
 
 }  // namespace cairn::repository

@@ -28,9 +28,9 @@ namespace {
 
 // Passes before the one under the lock: until little is left to read, or it does not get less.
 constexpr int kPassesMax = 6;
-constexpr std::uint64_t kSmallDeltaBytes = std::uint64_t{32} << 20U;
-constexpr std::uint64_t kSmallDeltaFiles = 400;
 constexpr std::int64_t kQuickPassUs = 1'500'000;
+// What a cut at once may take where the last hold was shorter than half of it.
+constexpr std::int64_t kAtOnceMs = 100;
 // Times that dirty pages are written out before the hold: until that is quick.
 constexpr int kWriteOutsMax = 3;
 constexpr std::int64_t kQuickWriteOutUs = 100'000;
@@ -175,6 +175,8 @@ Result<std::int64_t> max_hold_ms_of(Core& core, const CaptureOptions& options) {
 
 // --- one capture ---------------------------------------------------------------------------------
 
+enum class Frozen { kYes, kOtherVolumes, kGaveUp };
+
 class Capture {
  public:
   Capture(Core& core,
@@ -187,9 +189,12 @@ class Capture {
   Result<std::optional<catalog::SnapshotRow>> run(const catalog::Workload& workload);
 
  private:
+  Result<bool> is_quiet(const std::string& workload_id);
   Status read_ahead();
-  Result<bool> freeze(const catalog::Workload& workload);
+  Result<Frozen> freeze(const catalog::Workload& workload);
   Status hold_and_cut(const catalog::Workload& workload);
+  Status read_last(bool pre_ran);
+  Status cut(std::int64_t deadline_ms);
   Status cut_in_hold(const CaptureJournal& journal, Hold& hold);
   Result<CaptureJournal> plan_hold(const catalog::Workload& workload);
   Status store();
@@ -204,7 +209,31 @@ class Capture {
   catalog::SnapshotRow row_;
   std::int64_t max_hold_ms_ = 0;
   std::optional<Stopwatch> still_;  // since the end of a pass that found nothing to read
+  bool at_once_ = false;            // the cut is tried without a pass before
+  std::int64_t at_once_ms_ = 0;     // so long at most
+  bool gave_up_ = false;            // because more changed, or it took longer
 };
+
+// Whether a cut at once is worth a try: the hold of the last capture found nothing that had changed
+// and was short, there is room for what a cut may put aside, and nothing but a pause is needed,
+// which is cheap to repeat.
+Result<bool> Capture::is_quiet(const std::string& workload_id) {
+  if (options_.consistency != Consistency::kPaused || !options_.pre.empty() ||
+      !options_.post.empty() || !session_->knows_earlier() ||
+      !check_room(plan_.roots, repository::kSmallDeltaBytes).ok()) {
+    return false;
+  }
+  TRY_ASSIGN(const auto rows, core_.catalog.snapshots().list(workload_id));
+  const auto last =
+      std::ranges::find(rows, catalog::SnapshotReason::kManual, &catalog::SnapshotRow::reason);
+  if (last == rows.end()) return false;
+  // Unlike a cut after a pass it may have to read directories and inodes from the disk.
+  at_once_ms_ = std::max(kAtOnceMs, 2 * last->hold_ms);
+  return at_once_ms_ <= max_hold_ms_ &&
+         std::ranges::all_of(last->volumes, [](const catalog::SnapshotVolume& volume) {
+           return volume.changed_files == 0;
+         });
+}
 
 // Passes without the lock, while the workload runs.
 Status Capture::read_ahead() {
@@ -214,7 +243,8 @@ Status Capture::read_ahead() {
     TRY_ASSIGN(const repository::PassResult pass, session_->pass());
     still_.reset();
     if (pass.files_read == 0 && watch.elapsed_us() <= kQuickPassUs) still_.emplace();
-    const bool small = pass.bytes_read <= kSmallDeltaBytes && pass.files_read <= kSmallDeltaFiles;
+    const bool small = pass.bytes_read <= repository::kSmallDeltaBytes &&
+                       pass.files_read <= repository::kSmallDeltaFiles;
     const bool shrinks = i == 0 || pass.bytes_read < before.bytes_read / 4 * 3;
     before = pass;
     if ((small && watch.elapsed_us() <= kQuickPassUs) || !shrinks) break;
@@ -249,13 +279,36 @@ Status Capture::cut_in_hold(const CaptureJournal& journal, Hold& hold) {
     return begun;
   }
   row_.created_ms = wall_ms();
-  auto cut = session_->cut(hold.deadline_ms());
+  const Status done = cut(hold.deadline_ms());
   const Status ended = hold.end(context_.stop_token());
-  row_.hold_ms = hold.hold_ms();
+  row_.hold_ms += hold.hold_ms();
   // Why the hold was not one is what people need to know, more than what came of it.
-  if (!ended.ok()) return ended.error();
-  if (!cut.ok()) return cut.error();
+  TRY(ended);
+  return done;
+}
+
+Status Capture::cut(std::int64_t deadline_ms) {
+  if (!at_once_) {
+    const auto done = session_->cut(deadline_ms);
+    return done.ok() ? Status() : Status(done.error());
+  }
+  // Where nothing runs that could wait, the deadline is 0, which stays the smaller one: none.
+  const std::int64_t enough_ms = monotonic_ms() + at_once_ms_;
+  TRY_ASSIGN(const auto done,
+             session_->cut_at_once(std::min(deadline_ms, enough_ms), repository::CutLimit{}));
+  gave_up_ = !done;
   return {};
+}
+
+// What was written meanwhile is read before the hold, and what a pre command writes.
+Status Capture::read_last(bool pre_ran) {
+  if (!at_once_) {
+    if (still_ && still_->elapsed_us() <= kQuickPassUs && !pre_ran) return {};
+    if (const auto pass = session_->pass(); !pass.ok()) return pass.error();
+  } else {
+    TRY(session_->sync());
+  }
+  return write_out(plan_.roots);
 }
 
 // With the lock: journal -> pre -> last pass -> pages written out -> hold, cut -> post -> journal
@@ -279,12 +332,7 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
     context_.phase("pre");
     done = run_hook(core_.engine, {at.container_id, at.container_name, options_.pre}, "pre");
   }
-  // What a pre command writes is read before the hold, and what was written meanwhile.
-  const bool still = still_ && still_->elapsed_us() <= kQuickPassUs && options_.pre.empty();
-  if (done.ok() && !still) {
-    auto pass = session_->pass();
-    done = pass.ok() ? write_out(plan_.roots) : pass.error();
-  }
+  if (done.ok()) done = read_last(!options_.pre.empty());
   if (done.ok()) done = cut_in_hold(what, hold);
   // Recovery has to end what could not be ended here, and runs the post command after that.
   if (!hold.released()) return done;
@@ -301,14 +349,14 @@ Status Capture::hold_and_cut(const catalog::Workload& workload) {
   return done;
 }
 
-// False where the volumes are not the ones that were read ahead.
-Result<bool> Capture::freeze(const catalog::Workload& before) {
+// Of the volumes that were read ahead.
+Result<Frozen> Capture::freeze(const catalog::Workload& before) {
   TRY_ASSIGN(const std::vector<std::string> keys, volume_keys(core_, before));
   TRY_ASSIGN(parallel::LockGuard lock, take_lock(core_.locks, keys, options_.on_busy, context_));
   TRY_ASSIGN(const catalog::Workload workload, core_.catalog.workloads().get(before.id));
   TRY_ASSIGN(const CapturePlan now, plan_capture(core_, workload));
   TRY_ASSIGN(const bool same, same_roots(plan_, now));
-  if (!same) return false;
+  if (!same) return Frozen::kOtherVolumes;
   row_.data_generation = workload.data_generation;
   TRY_ASSIGN(const std::optional<catalog::Release> release,
              core_.catalog.releases().current(workload.id));
@@ -318,7 +366,7 @@ Result<bool> Capture::freeze(const catalog::Workload& before) {
     keep_(std::move(lock));
     return done.error();
   }
-  return true;
+  return gave_up_ ? Frozen::kGaveUp : Frozen::kYes;
 }
 
 Status Capture::store() {
@@ -354,9 +402,15 @@ Result<std::optional<catalog::SnapshotRow>> Capture::run(const catalog::Workload
                            {.scratch = &*facts_dir_,
                             .known = load_facts(core_, *facts_dir_, workload.id, plan_.roots)},
                            context_, context_.stop_token()));
-  TRY(read_ahead());
-  TRY_ASSIGN(const bool same, freeze(workload));
-  if (!same) {
+  TRY_ASSIGN(at_once_, is_quiet(workload.id));
+  if (!at_once_) TRY(read_ahead());
+  TRY_ASSIGN(Frozen frozen, freeze(workload));
+  if (frozen == Frozen::kGaveUp) {
+    at_once_ = gave_up_ = false;
+    TRY(read_ahead());
+    TRY_ASSIGN(frozen, freeze(workload));
+  }
+  if (frozen == Frozen::kOtherVolumes) {
     session_.reset();
     return std::optional<catalog::SnapshotRow>();
   }

@@ -177,6 +177,25 @@ class CaptureStopped(Capture):
     consistency = "stopped"
 
 
+class CaptureAtOnce(Capture):
+    """Without passes, held against the capture before."""
+    part = 3  # as Capture, but for the passes
+
+    def before(self):
+        self.ok("snapshot", "create", NAME)
+
+
+class CaptureGivesUp(CaptureAtOnce):
+    """A cut at once meets more than it takes: the workload goes on, and the capture begins again with passes."""
+    marks = ("grown",)
+
+    def before(self):
+        super().before()
+        with open(self.world.places[0] / "grown", "wb") as file:
+            file.truncate(33 << 20)
+        self.world.trees["grown"] = self.world.read()
+
+
 class CaptureHooks(Capture):
     """With commands before and after the cut: where the first may have run, the second has."""
 
@@ -655,7 +674,7 @@ def add_directory(tar, name):
 
 
 OPERATIONS = {scenario.__name__: scenario for scenario in (
-    Capture, CaptureStopped, CaptureHooks, Adopt, Import, Restore, RestoreOnly, RestoreUnhealthy, RestoreKeep, AlsoStop,
+    Capture, CaptureAtOnce, CaptureGivesUp, CaptureStopped, CaptureHooks, Adopt, Import, Restore, RestoreOnly, RestoreUnhealthy, RestoreKeep, AlsoStop,
     RestoreNamed, UndoNamed, RestoreMounted, UndoMounted, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy,
     RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start,
     StartStuck)}

@@ -1,4 +1,5 @@
-"""What is done to a volume after the last pass has read it and before the cut: each must be in the capture.
+"""What is done to a volume after the last pass has read it and before the cut: each must be in the capture. So it
+must where there was no pass, and the cut is held against the capture before.
 
 The engine's answer to the pause is held back, so what a test does in between comes after the last pass for certain.
 The clock that steps is a unit test (capture_session_test: ReadsEverythingAgainAfterTheClockWasSet).
@@ -21,6 +22,7 @@ from lib.trees import diff_trees, read_tree
 
 RENAME_EXCHANGE = 2
 PAGE = 4096
+OPTIONS = ()  # of the capture
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,6 +42,12 @@ def disk(request, cairn):
                 cairn.ok("restore", "discard", undo["id"], "--yes")
 
 
+@pytest.fixture(autouse=True, params=[(), ("--pre", "true")], ids=["at_once", "after_a_pass"])
+def way(request, monkeypatch):
+    """With a command before the hold no capture is cut at once."""
+    monkeypatch.setattr(f"{__name__}.OPTIONS", request.param)
+
+
 def volume(cairn):
     deploy(cairn, workload())
     return place(cairn)
@@ -49,7 +57,7 @@ def in_the_hold(cairn, fake, meddle) -> dict:
     """Begins a capture and calls meddle() between its last pass and its cut: what the command line printed."""
     container = running(cairn)[0]["container_id"]
     fake.fault("stall_after", "POST", "/pause$")
-    asked = cairn.popen("snapshot", "create", "web", "--json")
+    asked = cairn.popen("snapshot", "create", "web", "--json", *OPTIONS)
     wait_for(lambda: fake.client.state(container)["Paused"], 30, "the pause", pause=0.001)
     try:
         meddle()

@@ -67,6 +67,43 @@ def test_an_unchanged_volume_is_not_read_again(cairn):
     assert cairn.ok("snapshot", "create", "web", "--dry-run")["bytes_to_read"] > 0
 
 
+def test_a_quiet_workload_is_cut_at_once(cairn):
+    """Then what changed before the capture is first met in the hold, where with a pass it is known by then."""
+    deploy(cairn, workload())
+    data = place(cairn)
+    fill(data, "first")
+
+    def capture_after(change, *options) -> tuple:
+        change()
+        time.sleep(0.05)  # old enough to be told from what comes later
+        made = cairn.ok("snapshot", "create", "web", *options)
+        return made, made["files_changed"]
+
+    def write_many():
+        for number in range(500):
+            (data / f"one of many {number}").write_text(str(number))
+
+    assert capture_after(lambda: (data / "a").write_text("1"))[1] == 0, "nothing was known before"
+    _, changed = capture_after(lambda: (data / "a").write_text("2"))
+    assert changed == 1, "no pass came before"
+    _, changed = capture_after(lambda: (data / "a").write_text("3"))
+    assert changed == 0, "after a hold that found something there are passes"
+    _, changed = capture_after(lambda: (data / "a").write_text("4"), "--pre", "true")
+    assert changed == 0, "a command is not run for nothing"
+    many, changed = capture_after(write_many)
+    assert changed == 0, "more than a cut takes: it gave up, and there were passes"
+    _, changed = capture_after(lambda: (data / "a").write_text("5"))
+    assert changed == 1
+    want = read_tree(data)
+    (data / "a").write_text("6")
+    settle(cairn, restore(cairn, many["id"]))
+    assert (data / "a").read_text() == "4" and (data / "one of many 499").read_text() == "499"
+    (data / "a").write_text("5")
+    for name in (b".", b"a"):
+        os.utime(data / os.fsdecode(name), ns=(want[name].mtime_ns, want[name].mtime_ns))
+    assert diff_trees(want, data) == []
+
+
 def test_a_plan_tells_of_what_is_being_written(cairn):
     deploy(cairn, workload())
     data = place(cairn)
