@@ -30,7 +30,8 @@ inline constexpr std::size_t kRangeGapBytesMax = 64 * 1024;               // rea
 inline constexpr std::size_t kBatchGapsBytesMax = std::size_t{4} << 20U;  // of one batch
 inline constexpr std::size_t kRunBytesMax = std::size_t{1} << 20U;        // of one write to a file
 inline constexpr std::size_t kWritebackBytesMin = 512 * 1024;  // runs that go to disk at once
-inline constexpr std::size_t kHoleBytesMin = 64 * 1024;        // zero runs that become holes
+inline constexpr std::size_t kSyncEveryBytes = std::size_t{64} << 20U;  // of such runs, then a sync
+inline constexpr std::size_t kHoleBytesMin = 64 * 1024;  // zero runs that become holes
 
 inline constexpr std::size_t kWarningsMax = 100;  // sentences a volume
 

@@ -171,6 +171,7 @@ Status RestoreWindow::write_run(std::span<Need> run, ByteView content) {
   // The disk works while more is opened: whoever restores syncs in the end.
   if (content.size() >= kWritebackBytesMin) {
     os::begin_writeback(file->fd, offset, content.size());
+    sync_ahead_.wrote(file->fd, content.size());
   }
   return file->pending.fetch_sub(run.size()) == run.size() ? finish(*file) : Status();
 }

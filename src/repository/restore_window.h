@@ -17,6 +17,7 @@
 #include "repository/blob_index.h"
 #include "repository/blob_reader.h"
 #include "repository/repository.h"
+#include "repository/sync_ahead.h"
 #include "repository/tree.h"
 
 namespace cairn::repository {
@@ -57,7 +58,8 @@ Status finish(RestoreFile& file);
 // One thread at a time; run() uses threads of its own.
 class RestoreWindow {
  public:
-  explicit RestoreWindow(Repository& repository) : repository_(repository) {}
+  RestoreWindow(Repository& repository, SyncAhead& sync_ahead)
+      : repository_(repository), sync_ahead_(sync_ahead) {}
 
   // file gets the blob's content at offset.
   void add(const std::shared_ptr<RestoreFile>& file,
@@ -110,11 +112,12 @@ class RestoreWindow {
                        const std::function<void(std::uint64_t)>& wrote);
   // Fills worker.plain with what the needs of a part are of, verified.
   static Status open_part(std::span<Need> part, Worker& worker);
-  static Status write_part(std::span<Need> part, ByteView plain);
+  Status write_part(std::span<Need> part, ByteView plain);
   // Writes needs that follow each other in one file.
-  static Status write_run(std::span<Need> run, ByteView content);
+  Status write_run(std::span<Need> run, ByteView content);
 
   Repository& repository_;
+  SyncAhead& sync_ahead_;
   std::vector<Need> needs_;
   std::vector<std::shared_ptr<RestoreFile>> empty_;
 };

@@ -91,10 +91,13 @@ class Restorer {
   ~Restorer() = default;
 
   Status restore_root(Node root, const os::Dir& target);
+  // One target is done.
   Status finish() {
     TRY(dispatch());
     return wait();
   }
+  // All are.
+  Status end() { return sync_ahead_.finish(); }
   [[nodiscard]] RestoreStats stats() const {
     return {.bytes = bytes_, .entries = entries_, .sockets_skipped = sockets_};
   }
@@ -123,6 +126,7 @@ class Restorer {
   std::optional<os::Xattr> label_;      // the target's own, which everything below it gets
   std::map<LinkKey, LinkGroup> links_;  // of one target
 
+  SyncAhead sync_ahead_;
   std::unique_ptr<RestoreWindow> window_;  // being planned
   std::size_t window_files_ = 0;
   std::size_t window_open_files_ = 0;
@@ -268,7 +272,7 @@ Status Restorer::restore_entry(const std::shared_ptr<RestoreDir>& dir, Node node
 }
 
 Status Restorer::restore_file(const std::shared_ptr<RestoreDir>& dir, Node node) {
-  if (!window_) window_ = std::make_unique<RestoreWindow>(repository_);
+  if (!window_) window_ = std::make_unique<RestoreWindow>(repository_, sync_ahead_);
   const std::vector<Id> content = std::exchange(node.content, {});
   if (content.empty() && node.size != 0) {
     return Error(Code::kCorrupt, "the file's content is missing");
@@ -317,7 +321,7 @@ Status Restorer::add_content(const std::shared_ptr<RestoreFile>& file,
     offset += plain_size(location->blob);
     if (window_->blobs() < kWindowBlobs) continue;
     TRY(dispatch());
-    window_ = std::make_unique<RestoreWindow>(repository_);
+    window_ = std::make_unique<RestoreWindow>(repository_, sync_ahead_);
     ++window_open_files_;
   }
   return {};
@@ -441,6 +445,7 @@ Result<RestoreStats> restore(Repository& repository,
     const Status finished = restored.ok() ? restorer.finish() : restored;
     if (!finished.ok()) return finished.error().with_context(printable(targets[i].path));
   }
+  TRY(restorer.end());
   const RestoreStats stats = restorer.stats();
   progress.count({.bytes_done = stats.bytes, .items_done = stats.entries});
   return stats;
