@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "docker/client.h"
 #include "docker/demux.h"
+#include "docker/inspect.h"
 #include "docker/json_read.h"
 #include "docker/wire.h"
 #include "os/socket.h"

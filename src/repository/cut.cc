@@ -175,7 +175,7 @@ Result<std::optional<CutResult>> run_cut(SessionState& session,
       session.roots.clear();
       return std::optional<CutResult>();
     }
-    TRY(cut);
+    if (!cut.ok()) return cut.error();
   }
   TRY(session.frozen->seal());
   session.progress.end();

@@ -283,8 +283,7 @@ Status Capture::cut_in_hold(const CaptureJournal& journal, Hold& hold) {
   const Status ended = hold.end(context_.stop_token());
   row_.hold_ms += hold.hold_ms();
   // Why the hold was not one is what people need to know, more than what came of it.
-  TRY(ended);
-  return done;
+  return ended.ok() ? done : ended;
 }
 
 Status Capture::cut(std::int64_t deadline_ms) {
