@@ -189,7 +189,7 @@ class Capture {
   Result<std::optional<catalog::SnapshotRow>> run(const catalog::Workload& workload);
 
  private:
-  Result<bool> is_quiet(const std::string& workload_id);
+  Result<bool> is_quiet(const catalog::Workload& workload);
   Status read_ahead();
   Result<Frozen> freeze(const catalog::Workload& workload);
   Status hold_and_cut(const catalog::Workload& workload);
@@ -217,16 +217,17 @@ class Capture {
 // Whether a cut at once is worth a try: the hold of the last capture found nothing that had changed
 // and was short, there is room for what a cut may put aside, and nothing but a pause is needed,
 // which is cheap to repeat.
-Result<bool> Capture::is_quiet(const std::string& workload_id) {
+Result<bool> Capture::is_quiet(const catalog::Workload& workload) {
   if (options_.consistency != Consistency::kPaused || !options_.pre.empty() ||
       !options_.post.empty() || !session_->knows_earlier() ||
       !check_room(plan_.roots, repository::kSmallDeltaBytes).ok()) {
     return false;
   }
-  TRY_ASSIGN(const auto rows, core_.catalog.snapshots().list(workload_id));
+  TRY_ASSIGN(const auto rows, core_.catalog.snapshots().list(workload.id));
   const auto last =
       std::ranges::find(rows, catalog::SnapshotReason::kManual, &catalog::SnapshotRow::reason);
-  if (last == rows.end()) return false;
+  // After a restore every inode is another one.
+  if (last == rows.end() || last->data_generation != workload.data_generation) return false;
   // Unlike a cut after a pass it may have to read directories and inodes from the disk.
   at_once_ms_ = std::max(kAtOnceMs, 2 * last->hold_ms);
   return at_once_ms_ <= max_hold_ms_ &&
@@ -401,7 +402,7 @@ Result<std::optional<catalog::SnapshotRow>> Capture::run(const catalog::Workload
                            {.scratch = &*facts_dir_,
                             .known = load_facts(core_, *facts_dir_, workload.id, plan_.roots)},
                            context_, context_.stop_token()));
-  TRY_ASSIGN(at_once_, is_quiet(workload.id));
+  TRY_ASSIGN(at_once_, is_quiet(workload));
   if (!at_once_) TRY(read_ahead());
   TRY_ASSIGN(Frozen frozen, freeze(workload));
   if (frozen == Frozen::kGaveUp) {

@@ -104,6 +104,15 @@ def test_a_quiet_workload_is_cut_at_once(cairn):
     assert diff_trees(want, data) == []
 
 
+def test_after_a_restore_the_workload_is_not_paused_for_nothing(cairn):
+    """All inodes are new, so a cut at once would put all files aside, or give up."""
+    deploy(cairn, workload())
+    fill(place(cairn), "first")
+    settle(cairn, restore(cairn, snapshot(cairn)))
+    time.sleep(0.05)
+    assert cairn.ok("snapshot", "create", "web")["files_changed"] == 0
+
+
 def test_a_plan_tells_of_what_is_being_written(cairn):
     deploy(cairn, workload())
     data = place(cairn)
