@@ -86,6 +86,7 @@ class Engine {
   virtual Result<ExecResult> exec(const std::string& id,
                                   const std::vector<std::string>& argv,
                                   const ExecOptions& options) = 0;
+  // A command of a container's exec_ids; nothing where the engine has forgotten it.
   virtual Result<std::optional<Exec>> find_exec(const std::string& exec_id) = 0;
 
   virtual Result<std::optional<Volume>> find_volume(const std::string& name) = 0;

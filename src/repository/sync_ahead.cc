@@ -22,7 +22,8 @@ void SyncAhead::wrote(const os::Fd& file, std::size_t bytes) {
   bytes_ = 0;
   // Its own descriptor: the file may be done, and closed, before it is synced.
   auto own = os::duplicate(file);
-  busy_ = own.ok() && files_.try_push(*own);
+  // Once it is pushed its sync may have ended, so only what was not pushed is no longer busy.
+  if (!own.ok() || !files_.try_push(*own)) busy_ = false;
 }
 
 Status SyncAhead::finish() {

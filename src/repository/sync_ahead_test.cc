@@ -2,7 +2,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#include <chrono>
+#include <thread>
 
 #include "repository/limits.h"
 
@@ -40,6 +44,17 @@ TEST_F(SyncAheadTest, AFileMayBeClosedBeforeItsSync) {
   const auto ended = sync_ahead_.finish();
   ASSERT_FALSE(ended.ok());
   EXPECT_EQ(ended.error().message().find("Bad file descriptor"), std::string::npos);
+}
+
+TEST_F(SyncAheadTest, OneThatHasEndedNeverKeepsTheNextOnesAway) {
+  const os::Fd quick(::memfd_create("quick", MFD_CLOEXEC));  // its sync ends at once
+  ASSERT_TRUE(quick.valid());
+  for (int i = 0; i < 20'000; ++i) sync_ahead_.wrote(quick, kSyncEveryBytes);
+  for (int i = 0; i < 1000; ++i) {
+    sync_ahead_.wrote(pipe_, kSyncEveryBytes);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_FALSE(sync_ahead_.finish().ok()) << "the pipe was not synced";
 }
 
 TEST_F(SyncAheadTest, SyncsFilesThatCanBe) {

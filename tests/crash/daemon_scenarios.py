@@ -674,7 +674,8 @@ def add_directory(tar, name):
 
 
 OPERATIONS = {scenario.__name__: scenario for scenario in (
-    Capture, CaptureAtOnce, CaptureGivesUp, CaptureStopped, CaptureHooks, Adopt, Import, Restore, RestoreOnly, RestoreUnhealthy, RestoreKeep, AlsoStop,
+    Capture, CaptureAtOnce, CaptureGivesUp, CaptureStopped, CaptureHooks, Adopt, Import, Restore, RestoreOnly,
+    RestoreUnhealthy, RestoreKeep, AlsoStop,
     RestoreNamed, UndoNamed, RestoreMounted, UndoMounted, Undo, Discard, RemoveSnapshot, FirstDeploy, Redeploy,
     RedeployOverlap, RedeployFailing, RemoveWorkload, Stop, Start,
     StartStuck)}
