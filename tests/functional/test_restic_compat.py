@@ -134,6 +134,20 @@ def test_cairn_restores_what_cairn_wrote(repo, source, tmp_path):
     assert held * 512 < 2_000_000
 
 
+@pytest.mark.parametrize("repo", ["cairn"], indirect=True)
+def test_a_large_file_the_disk_does_not_take_ends_its_restore(repo, tmp_path):
+    """Its syncs while it is written tell of a write that was lost; the sync at the end need not do so again."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    (source / "large").write_bytes(odd_bytes(7, 5 << 20) * 32)
+    ident = repo.archive(source)
+    told = repo.run("strace", "-f", "-q", "-o", "/dev/null", "-P", out / "large", "-e", "inject=fdatasync:error=EIO",
+                    TOOL, "restore", repo.path, ident, "/volumes/0", out, ok=False)
+    assert "Input/output error" in told
+    assert (out / "large").exists(), "ended before it was written"
+
+
 def test_cairn_restores_what_restic_backed_up(repo, source, tmp_path):
     ident = repo.backup(source)
     (tmp_path / "out").mkdir()
