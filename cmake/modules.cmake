@@ -1,5 +1,14 @@
-# The fuzzer sees only code that counts its branches: the modules that parse foreign bytes.
-set(cairn_fuzzed_modules codec net repository docker)
+# A fuzzer sees only code that counts its branches: the modules whose headers the fuzz targets include.
+set(cairn_fuzzed_modules)
+if(CAIRN_FUZZ)
+  file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/*_fuzz.cc)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${fuzz_targets})
+  foreach(target ${fuzz_targets})
+    file(STRINGS ${target} includes REGEX "^#include \"[a-z]+/")
+    list(TRANSFORM includes REPLACE "^#include \"([a-z]+)/.*" "\\1")
+    list(APPEND cairn_fuzzed_modules ${includes})
+  endforeach()
+endif()
 
 # Only files that ask os/fault.h differ in a build with seeded bugs; the rest comes from the cache.
 function(cairn_seed_bugs)
@@ -22,7 +31,7 @@ function(cairn_module name)
   target_link_libraries(cairn_${name} PUBLIC ${M_DEPS} PRIVATE cairn_flags)
   target_include_directories(cairn_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   cairn_seed_bugs(${M_SOURCES})
-  if(CAIRN_FUZZ AND name IN_LIST cairn_fuzzed_modules)
+  if(name IN_LIST cairn_fuzzed_modules)
     target_compile_options(cairn_${name} PRIVATE -O1 -fsanitize=fuzzer-no-link)
   endif()
   if(M_TESTS)

@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "base/check.h"
+#include "codec/tar_fields.h"
 #include "codec/tar_reader.h"
 #include "codec/tar_writer.h"
 #include "codec/unpacker.h"
@@ -72,7 +75,40 @@ class Rewriting final : public codec::TarSink {
   Checked checked_;
 };
 
+// Every block that looks like a header gets the checksum of what is in it now, so that what a
+// mutation did to a header is read.
+void sum_headers(std::span<std::uint8_t> blocks) {
+  constexpr std::size_t kDigits = 6;
+  while (blocks.size() >= codec::kTarBlockBytes) {
+    const auto block = blocks.first(codec::kTarBlockBytes);
+    blocks = blocks.subspan(codec::kTarBlockBytes);
+    const std::string_view text = as_text(std::as_bytes(block));
+    const std::string_view magic = codec::field_of(text, codec::kTarMagic);
+    if (magic != codec::kUstarMagic && magic != codec::kGnuMagic) continue;
+    const auto said = block.subspan(codec::kTarChecksum.at, codec::kTarChecksum.bytes);
+    std::ranges::fill(said, ' ');
+    unsigned sum = std::accumulate(block.begin(), block.end(), 0U);
+    for (std::size_t i = kDigits; i-- > 0; sum /= 8) {
+      said[i] = static_cast<std::uint8_t>('0' + sum % 8);
+    }
+    said[kDigits] = 0;
+    CHECK(codec::has_tar_checksum(text));
+  }
+}
+
 }  // namespace
+
+// libFuzzer's own (https://llvm.org/docs/LibFuzzer.html).
+extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data,
+                                               std::size_t size,
+                                               std::size_t max_size,
+                                               unsigned /*seed*/) {
+  size = LLVMFuzzerMutate(data, size, max_size);
+  if (size != 0) sum_headers(std::span(data, size).subspan(1));
+  return size;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
