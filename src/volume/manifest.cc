@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/strings.h"
+#include "codec/json_scan.h"
 #include "volume/declared.h"
 
 namespace cairn::volume {
@@ -13,29 +14,16 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kJsonDepthMax = 32;
-
 Error refuse(const std::string& why) {
   return Error(Code::kInvalid, "the manifest " + why);
 }
 
-// JSON where no record has a key twice: of two readers one takes the first and one the last.
 Result<json> parse_once(std::string_view text) {
-  std::vector<std::set<std::string>> keys;
-  std::string fault;
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    if (depth > kJsonDepthMax) fault = "nests too deep";
-    if (event == json::parse_event_t::object_start) keys.emplace_back();
-    if (event == json::parse_event_t::object_end) keys.pop_back();
-    if (event == json::parse_event_t::key &&
-        !keys.back().insert(parsed.get<std::string>()).second) {
-      fault = "has a key twice";
-    }
-    return true;
-  };
-  json value = json::parse(text, watch, false);
+  const codec::JsonScan scan = codec::scan_json(text);
+  if (scan.too_deep) return refuse("nests too deep");
+  if (scan.twice) return refuse("has a key twice");
+  json value = json::parse(text, nullptr, false);
   if (value.is_discarded() || !value.is_object()) return refuse("is not a JSON object");
-  if (!fault.empty()) return refuse(fault);
   return value;
 }
 

@@ -62,5 +62,14 @@ TEST(ManifestAttack, VersionsAndShapes) {
           .ok());
 }
 
+// Each step of a parser over all that the list holds already would make this minutes.
+TEST(ManifestAttack, AListAsLongAsFits) {
+  std::string records = "{}";
+  while (records.size() + 64 < kManifestBytesMax) records += R"(,{"index":1})";
+  const auto manifest = parse_manifest(of(records));
+  ASSERT_FALSE(manifest.ok());
+  EXPECT_EQ(manifest.error().message(), "the manifest names no volumes, or too many");
+}
+
 }  // namespace
 }  // namespace cairn::volume

@@ -133,6 +133,14 @@ TEST(Definition, NamesEveryFaultByItsFieldAtOnce) {
   EXPECT_TRUE(has_fault(faults_of(R"("default_tag":"no tag")"), "config.image"));
 }
 
+TEST(Definition, RefusesWhatNestsTooDeep) {
+  const std::string deep = std::string(100, '[') + std::string(100, ']');
+  const auto definition =
+      parse_definition(R"({"name":"one","kind":"image","config":)" + deep + "}", TextFormat::kJson);
+  ASSERT_FALSE(definition.ok());
+  EXPECT_EQ(definition.error().message(), "the definition nests deeper than 32 levels");
+}
+
 TEST(Definition, RefusesAKeyThatIsThereTwice) {
   for (const char* text : {R"({"name":"one","name":"two","kind":"image","config":{"image":"app"}})",
                            R"({"name":"one","config":{"image":"app","env":{"A":"1","A":"2"}}})"}) {

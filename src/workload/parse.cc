@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/strings.h"
+#include "codec/json_scan.h"
 #include "docker/reference.h"
 #include "workload/config.h"
 #include "workload/fields.h"
@@ -309,23 +310,16 @@ Error faults_error(std::string_view what, std::vector<Reason> faults) {
 }
 
 // Positions only: a parser's own words may repeat a piece of the text, which may be a secret.
-// A key that is there twice is refused: two readers could take a different one of them.
 Result<json> parse_json(std::string_view text) {
-  std::vector<std::set<std::string>> open;  // the keys of each object that is not closed yet
-  std::string twice;
-  const auto look = [&](int, json::parse_event_t event, json& value) {
-    if (event == json::parse_event_t::object_start) open.emplace_back();
-    if (event == json::parse_event_t::object_end) open.pop_back();
-    if (event == json::parse_event_t::key && twice.empty() &&
-        !open.back().insert(value.get<std::string>()).second) {
-      twice = value.get<std::string>();
-    }
-    return true;
-  };
   try {
-    json value = json::parse(text, look);
-    if (!twice.empty()) {
-      return Error(Code::kInvalid, "the key " + printable(twice, kShortTextBytesMax) +
+    json value = json::parse(text);
+    const codec::JsonScan scan = codec::scan_json(text);
+    if (scan.too_deep) {
+      return Error(Code::kInvalid,
+                   fmt::format("the definition nests deeper than {} levels", codec::kJsonDepthMax));
+    }
+    if (scan.twice) {
+      return Error(Code::kInvalid, "the key " + printable(*scan.twice, kShortTextBytesMax) +
                                        " is there twice in one object");
     }
     return value;
