@@ -11,7 +11,7 @@ namespace {
 using nlohmann::json;
 
 // json::parse with a callback would tell the same, but at the end of each record looks again at all
-// that its list holds: a list of 80,000 took minutes.
+// that its list holds: one of 80,000 records took 4 s.
 class Scanner final : public nlohmann::json_sax<json> {
  public:
   bool null() override { return true; }

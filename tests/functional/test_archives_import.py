@@ -259,7 +259,8 @@ def test_attack_manifest_source_and_scope_decide_nothing(target, volume):
     b'{"version":1,"volumes":[{"index":0,"target":"/data"},{"index":0,"target":"/other"}]}',
     b'{"version":1,"volumes":[{"index":0,"index":1,"target":"/data"}]}',
     b'{"version":1,"volumes":[{"index":0,"target":"/data/../../etc"}]}',
-    b'{"version":1,"volumes":[{"index":0,"target":"/data","source":{}}]}', b"[" * 200_000, b" " * (2 << 20)],
+    b'{"version":1,"volumes":[{"index":0,"target":"/data","source":{}}]}', b"[" * 200_000, b" " * (2 << 20),
+    b'{"version":1,"volumes":[{}' + b',{"index":1}' * 80_000 + b"]}"],
     ids=lambda text: f"{text[:20]!r}-{len(text)}")
 def test_attack_malformed_manifest(target, text):
     target.refused(archive(manifest=text))
