@@ -461,8 +461,12 @@ def undo():
 if os.path.exists('journal') and bug != 'no-recovery': undo()
 if os.path.exists('sock'): os.unlink('sock')
 s = socket.socket(socket.AF_UNIX); s.bind('sock'); s.listen()
+s.settimeout(0.1)  # a signal that comes just before accept(2) is acted on after it
 while True:
-    c, _ = s.accept()
+    try:
+        c, _ = s.accept()
+    except TimeoutError:
+        continue
     word = c.recv(10)
     try:
         if word == b'pair':
