@@ -311,18 +311,17 @@ Error faults_error(std::string_view what, std::vector<Reason> faults) {
 
 // Positions only: a parser's own words may repeat a piece of the text, which may be a secret.
 Result<json> parse_json(std::string_view text) {
+  const codec::JsonScan scan = codec::scan_json(text);
+  if (scan.too_deep) {
+    return Error(Code::kInvalid,
+                 fmt::format("the definition nests deeper than {} levels", codec::kJsonDepthMax));
+  }
+  if (scan.twice) {
+    return Error(Code::kInvalid, "the key " + printable(*scan.twice, kShortTextBytesMax) +
+                                     " is there twice in one object");
+  }
   try {
-    json value = json::parse(text);
-    const codec::JsonScan scan = codec::scan_json(text);
-    if (scan.too_deep) {
-      return Error(Code::kInvalid,
-                   fmt::format("the definition nests deeper than {} levels", codec::kJsonDepthMax));
-    }
-    if (scan.twice) {
-      return Error(Code::kInvalid, "the key " + printable(*scan.twice, kShortTextBytesMax) +
-                                       " is there twice in one object");
-    }
-    return value;
+    return json::parse(text);
   } catch (const json::parse_error& error) {
     const auto end = text.begin() + static_cast<std::ptrdiff_t>(std::min(text.size(), error.byte));
     const auto line = 1 + std::count(text.begin(), end, '\n');
