@@ -7,6 +7,7 @@
 
 #include "api/limits.h"
 #include "base/strings.h"
+#include "codec/json_scan.h"
 
 namespace cairn::api {
 
@@ -27,6 +28,8 @@ bool names(std::string_view field, std::string_view token) {
 
 Result<Body> Body::parse(const std::string& text) {
   if (trim(text).empty()) return Body(std::make_unique<json>(json::object()));
+  const std::string fault = codec::scan_json(text).fault();
+  if (!fault.empty()) return Error(Code::kInvalid, "the body " + fault);
   auto parsed = std::make_unique<json>(json::parse(text, nullptr, false));
   if (parsed->is_discarded()) return Error(Code::kInvalid, "the body is not JSON");
   if (!parsed->is_object()) return Error(Code::kInvalid, "the body is not a JSON object");

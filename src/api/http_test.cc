@@ -113,7 +113,10 @@ TEST(Body, EmptyIsAnObjectAndOtherThingsAreNot) {
     EXPECT_FALSE(Body::parse(text).ok()) << text;
   }
   // Deep nesting must not take the stack.
-  EXPECT_FALSE(Body::parse(std::string(kBodyBytesMax, '[')).ok());
+  EXPECT_EQ(Body::parse(std::string(kBodyBytesMax, '[')).error().message(),
+            "the body nests deeper than 32 levels");
+  EXPECT_EQ(Body::parse(R"({"tag": "1", "force": true, "tag": "2"})").error().message(),
+            "the body has the key tag twice in one object");
 }
 
 TEST(Preferences, AreTokensOfAList) {

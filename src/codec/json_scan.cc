@@ -1,8 +1,12 @@
 #include "codec/json_scan.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
+
+#include "base/strings.h"
 
 namespace cairn::codec {
 
@@ -53,6 +57,12 @@ class Scanner final : public nlohmann::json_sax<json> {
 };
 
 }  // namespace
+
+std::string JsonScan::fault() const {
+  if (too_deep) return fmt::format("nests deeper than {} levels", kJsonDepthMax);
+  if (twice) return fmt::format("has the key {} twice in one object", printable(*twice));
+  return {};
+}
 
 JsonScan scan_json(std::string_view text) {
   Scanner scanner;

@@ -14,6 +14,9 @@ inline constexpr std::size_t kJsonDepthMax = 32;  // lists and records inside ea
 struct JsonScan {
   bool too_deep = false;             // deeper than kJsonDepthMax
   std::optional<std::string> twice;  // the first key that is in its record already
+  // The end of a sentence about the text, "nests deeper than 32 levels" say; empty where it has
+  // neither fault.
+  [[nodiscard]] std::string fault() const;
 };
 
 // Looks at text up to its first fault, in time linear in its length. Text that is not JSON is

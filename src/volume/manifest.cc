@@ -19,9 +19,8 @@ Error refuse(const std::string& why) {
 }
 
 Result<json> parse_once(std::string_view text) {
-  const codec::JsonScan scan = codec::scan_json(text);
-  if (scan.too_deep) return refuse("nests too deep");
-  if (scan.twice) return refuse("has a key twice");
+  const std::string fault = codec::scan_json(text).fault();
+  if (!fault.empty()) return refuse(fault);
   json value = json::parse(text, nullptr, false);
   if (value.is_discarded() || !value.is_object()) return refuse("is not a JSON object");
   return value;

@@ -311,15 +311,8 @@ Error faults_error(std::string_view what, std::vector<Reason> faults) {
 
 // Positions only: a parser's own words may repeat a piece of the text, which may be a secret.
 Result<json> parse_json(std::string_view text) {
-  const codec::JsonScan scan = codec::scan_json(text);
-  if (scan.too_deep) {
-    return Error(Code::kInvalid,
-                 fmt::format("the definition nests deeper than {} levels", codec::kJsonDepthMax));
-  }
-  if (scan.twice) {
-    return Error(Code::kInvalid, "the key " + printable(*scan.twice, kShortTextBytesMax) +
-                                     " is there twice in one object");
-  }
+  const std::string fault = codec::scan_json(text).fault();
+  if (!fault.empty()) return Error(Code::kInvalid, "the definition " + fault);
   try {
     return json::parse(text);
   } catch (const json::parse_error& error) {
