@@ -4,6 +4,7 @@
 #include "volume/journal.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
@@ -75,6 +76,21 @@ std::optional<JournalRecord> decode(ByteView bytes, std::uint32_t sequence) {
                        std::string(as_text(body.subspan(state_size)))};
 }
 
+// The offset of a whole record behind one that is not; nothing where there is none. Each record was
+// synced before the next one was written.
+std::optional<std::size_t> find_stranded(ByteView content,
+                                         std::size_t from,
+                                         std::uint32_t missing) {
+  for (std::size_t at = from + kJournalPageBytes; at + kHeaderBytes <= content.size();
+       at += kJournalPageBytes) {
+    const ByteView page = content.subspan(at);
+    if (load_le32(page.data()) != kMagic) continue;
+    const std::uint32_t sequence = load_le32(page.data() + 4);
+    if (sequence > missing && decode(page, sequence)) return at;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<Journal> Journal::create(const os::Dir& dir,
@@ -118,7 +134,13 @@ Result<Journal> Journal::open(const os::Dir& dir, const std::string& operation) 
     journal.records_.push_back(std::move(*record));
   }
   if (journal.records_.empty()) {
-    return Error(Code::kCorrupt, "journal " + printable(operation) + " has no whole record");
+    return Error(Code::kCorrupt,
+                 "journal " + printable(operation) + ": its first record is damaged");
+  }
+  if (const auto stranded = find_stranded(content, journal.next_offset_, journal.sequence_)) {
+    return Error(Code::kCorrupt,
+                 fmt::format("journal {}: the record at byte {} is damaged, the one at {} is whole",
+                             printable(operation), journal.next_offset_, *stranded));
   }
   return journal;
 }

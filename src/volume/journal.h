@@ -32,8 +32,9 @@ class Journal {
                                 const std::string& operation,
                                 const JournalRecord& first,
                                 std::size_t extra_bytes);
-  // Opens what a crash left behind. kCorrupt where not even the first record is whole: then nothing
-  // was ever begun.
+  // Opens what a crash left behind. The last record may be torn and is then not there. kCorrupt
+  // where the first one is not whole, or one before a whole one: no crash leaves that, the disk
+  // lost it, and what was done is not known.
   static Result<Journal> open(const os::Dir& dir, const std::string& operation);
 
   // Writes the record in place and syncs it: durable before the effect it announces.

@@ -76,5 +76,41 @@ TEST_F(JournalTest, AFileWithoutAWholeRecordIsCorrupt) {
   EXPECT_EQ(Journal::open(dir(), operation_).error().code(), Code::kCorrupt);
 }
 
+TEST_F(JournalTest, ADamagedRecordBeforeAWholeOneIsCorrupt) {
+  // By page: PLANNED, two of STAGED, QUIESCED, EXCHANGING.
+  for (const std::size_t page : {0U, 1U, 2U, 3U, 4U}) {
+    const std::string operation = ids::make(ids::kOperation);
+    auto journal = Journal::create(dir(), operation, {"PLANNED", "{}"}, 0);
+    ASSERT_TRUE(journal.ok());
+    ASSERT_TRUE(journal->append({"STAGED", std::string(6000, 'y')}).ok());
+    ASSERT_TRUE(journal->append({"QUIESCED", "[]"}).ok());
+    ASSERT_TRUE(journal->append({"EXCHANGING", "[]"}).ok());
+    const os::Fd file = dir().open_file(operation, O_RDWR).value();
+    ASSERT_TRUE(os::write_all_at(file, Bytes(20), page * kJournalPageBytes + 40).ok());
+    const auto reopened = Journal::open(dir(), operation);
+    if (page == 4) {
+      ASSERT_TRUE(reopened.ok());
+      EXPECT_EQ(reopened->state(), "QUIESCED") << "a crash may tear the last one";
+    } else {
+      ASSERT_FALSE(reopened.ok()) << page;
+      EXPECT_EQ(reopened.error().code(), Code::kCorrupt) << page;
+    }
+  }
+}
+
+TEST_F(JournalTest, ATornRecordThatASmallerOneReplacedIsNoDamage) {
+  auto journal = Journal::create(dir(), operation_, {"PLANNED", "{}"}, 0);
+  ASSERT_TRUE(journal.ok());
+  ASSERT_TRUE(journal->append({"STAGED", std::string(9000, 'y')}).ok());
+  {
+    const os::Fd file = dir().open_file(operation_, O_RDWR).value();
+    ASSERT_TRUE(os::write_all_at(file, Bytes(20), kJournalPageBytes + 10).ok());
+  }
+  auto torn = Journal::open(dir(), operation_);
+  ASSERT_TRUE(torn.ok());
+  ASSERT_TRUE(torn->append({"UNDOING", ""}).ok());
+  EXPECT_EQ(Journal::open(dir(), operation_)->state(), "UNDOING");
+}
+
 }  // namespace
 }  // namespace cairn::volume

@@ -35,6 +35,17 @@ std::string workload_of(const Journal& journal) {
              : std::string();
 }
 
+// The workload of an operation with a journal; empty where neither that nor the catalog tells.
+std::string workload_of(Core& core, const std::string& operation) {
+  if (const auto dir = open_journal_dir(core); dir.ok()) {
+    if (const auto journal = Journal::open(*dir, operation); journal.ok()) {
+      return workload_of(*journal);
+    }
+  }
+  const auto row = core.operations.find(operation);
+  return row.ok() && row->has_value() ? (*row)->workload_id : std::string();
+}
+
 bool needs_engine(const Journal& journal) {
   if (is_capture(journal)) return true;
   return journal.state() != state::kPlanned && journal.state() != state::kStaged &&
@@ -71,6 +82,33 @@ void remove_half_stored(Core& core) {
   }
 }
 
+// Makes an undo available again that is being applied although no journal works on it: somebody
+// removed a damaged one. Whether its trees are where they were put, applying it finds out anyway.
+Status release_undo(Core& core, catalog::UndoRow undo) {
+  if (undo.state != catalog::UndoState::kApplying ||
+      !core.locks.holder("workload:" + undo.workload_id).empty()) {
+    return {};
+  }
+  undo.state = catalog::UndoState::kAvailable;
+  TRY(core.catalog.undos().update(undo));
+  tell(core, "undo.available", undo.workload_id, undo.operation_id,
+       "undo " + undo.id + " was being applied and no journal says how far: it is available again");
+  return {};
+}
+
+// Removes holders of undos that never came to be: somebody removed their restore's damaged journal.
+Status remove_ownerless_holders(Core& core) {
+  TRY_ASSIGN(const std::vector<catalog::Instance> rows, core.catalog.instances().list(""));
+  for (const catalog::Instance& row : rows) {
+    if (row.role != catalog::InstanceRole::kHolder) continue;
+    if (!core.locks.holder("workload:" + row.workload_id).empty()) continue;
+    const std::string undo = undo_of_holder(row.container_name);
+    TRY_ASSIGN(const std::optional<catalog::UndoRow> owner, core.catalog.undos().find(undo));
+    if (!owner.has_value()) TRY(remove_holder(core, undo));
+  }
+  return {};
+}
+
 // Sees the operation's end in the catalog: the row of the restore that a crash interrupted.
 std::vector<std::string> keys_of(Core& core, Journal journal) {
   std::vector<std::string> keys{"workload:" + workload_of(journal)};
@@ -101,14 +139,11 @@ Status Recovery::run() {
     log::warn("staging of imports: {}", removed.error().message());
   }
   std::vector<std::string> storing;
+  std::vector<std::pair<std::string, Error>> damaged;
   for (const std::string& operation : operations) {
     auto journal = Journal::open(dir, operation);
     if (!journal.ok()) {
-      if (journal.error().code() != Code::kCorrupt) return journal.error();
-      // Not even its first record is whole, so nothing had begun: the record comes before all.
-      TRY(dir.remove_file(operation));
-      TRY(dir.sync());
-      tell(core_, "journal.removed", "", operation, journal.error().message());
+      damaged.emplace_back(operation, journal.error());
       continue;
     }
     if (!is_capture(*journal) && journal->state() == state::kStoring) {
@@ -129,6 +164,8 @@ Status Recovery::run() {
     log::error("recovery of {} waits: {}", operation, recovered.error().message());
     keep(operation, std::move(*lock));
   }
+  // Last, since a workload that is locked already may be another journal's as well.
+  for (const auto& [operation, why] : damaged) keep_damaged(operation, why);
   TRY(recover_cut_rows(core_));
   remove_stale_facts(core_);
   TRY_ASSIGN(const std::vector<catalog::SnapshotRow> going,
@@ -136,6 +173,7 @@ Status Recovery::run() {
   for (const catalog::SnapshotRow& row : going) TRY(remove_stored(core_, row));
   TRY_ASSIGN(const std::vector<catalog::UndoRow> undos, core_.catalog.undos().list(""));
   for (const catalog::UndoRow& undo : undos) {
+    TRY(release_undo(core_, undo));
     if (const Status held = settle_holder(core_, undo); !held.ok()) {
       log::warn("holder of undo {}: {}", undo.id, held.error().message());
     }
@@ -146,6 +184,9 @@ Status Recovery::run() {
     if (const Status removed = remove_undo_trees(core_, undo); !removed.ok()) {
       log::warn("trees of undo {}: {}", undo.id, removed.error().message());
     }
+  }
+  if (const Status removed = remove_ownerless_holders(core_); !removed.ok()) {
+    log::warn("holders without an undo: {}", removed.error().message());
   }
   remove_half_stored(core_);
   for (const std::string& operation : storing) resume_storing(core_, operation);
@@ -168,13 +209,17 @@ Status Recovery::recover_one(const std::string& operation, bool engine_up, std::
   return transaction.recover(progress, stop);
 }
 
+void Recovery::keep_damaged(const std::string& operation, const Error& why) {
+  const std::string workload = workload_of(core_, operation);
+  tell(core_, "journal.damaged", workload, operation,
+       why.message() + "; nothing is done about it, see the operations guide on journal_damaged");
+  if (workload.empty()) return;  // the catalog is older than the journal
+  auto lock = core_.locks.try_lock({"workload:" + workload}, std::string(kHolder));
+  if (lock.ok()) keep(operation, std::move(*lock));
+}
+
 void Recovery::keep(const std::string& operation, parallel::LockGuard lock) {
-  std::string workload;
-  if (const auto dir = open_journal_dir(core_); dir.ok()) {
-    if (const auto journal = Journal::open(*dir, operation); journal.ok()) {
-      workload = workload_of(*journal);
-    }
-  }
+  const std::string workload = workload_of(core_, operation);
   const std::lock_guard guard(mutex_);
   waiting_[operation] = std::move(lock);
   workload_of_[operation] = workload;

@@ -20,8 +20,9 @@ class Recovery {
   // Asks its thread to stop and joins it; what waits is recovered at the next start.
   ~Recovery();
 
-  // Locks and recovers every journal; call once, before serving. An error means that the journal
-  // directory itself cannot be read.
+  // Locks and recovers every journal; call once, before serving. A journal that cannot be read
+  // stays as it is, and its workload locked, until a person has removed it or it can be read. An
+  // error means that the journal directory itself cannot be read.
   Status run();
   // Takes over the lock of an operation that could not be brought to an end, and tries again.
   void keep(const std::string& operation, parallel::LockGuard lock);
@@ -31,6 +32,8 @@ class Recovery {
   [[nodiscard]] std::vector<std::string> waiting() const;
 
  private:
+  // Locks the workload of a journal that cannot be read.
+  void keep_damaged(const std::string& operation, const Error& why);
   // One journal; ok when nothing of it is left to do. engine_up: false leaves alone what needs it.
   Status recover_one(const std::string& operation, bool engine_up, std::stop_token stop);
   void retry_until_done(std::stop_token stop);
