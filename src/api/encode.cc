@@ -246,7 +246,7 @@ json encode(const volume::RestoreResult& result) {
           {"warnings", result.warnings}};
 }
 
-json encode(const volume::Finding& finding) {
+json encode(const catalog::Finding& finding) {
   return {{"code", finding.code}, {"subject", finding.subject}, {"detail", finding.detail}};
 }
 
@@ -304,7 +304,7 @@ template json encode_list(const char*, const std::vector<catalog::UndoRow>&);
 template json encode_list(const char*, const std::vector<catalog::OperationRow>&);
 template json encode_list(const char*, const std::vector<catalog::Event>&);
 template json encode_list(const char*, const std::vector<catalog::Setting>&);
-template json encode_list(const char*, const std::vector<volume::Finding>&);
+template json encode_list(const char*, const std::vector<catalog::Finding>&);
 template json encode_list(const char*, const std::vector<workload::WorkloadView>&);
 template json encode_list(const char*, const std::vector<workload::VolumeView>&);
 template json encode_list(const char*, const std::vector<workload::RegistryView>&);

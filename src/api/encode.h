@@ -30,7 +30,7 @@ nlohmann::json encode(const volume::RestorePlan& plan);
 nlohmann::json encode(const volume::CaptureForecast& forecast);
 nlohmann::json encode(const volume::AdoptForecast& forecast);
 nlohmann::json encode(const volume::RestoreResult& result);
-nlohmann::json encode(const volume::Finding& finding);
+nlohmann::json encode(const catalog::Finding& finding);
 nlohmann::json encode(const workload::WorkloadView& view);
 nlohmann::json encode(const workload::VolumeView& view);
 nlohmann::json encode(const workload::DeployResult& result);

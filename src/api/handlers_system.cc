@@ -33,14 +33,12 @@ Result<Response> try_set_setting(Services& services, const Request& request) {
 }
 
 Result<Response> fsck(Services& services) {
-  std::vector<volume::Finding> findings;
-  TRY_ASSIGN(const std::vector<catalog::Catalog::Finding> rows, services.catalog.check());
-  findings.reserve(rows.size());
-  for (const auto& row : rows) findings.push_back({row.code, row.subject, row.detail});
-  TRY_ASSIGN(const std::vector<volume::Finding> containers, services.workloads.check());
-  findings.insert(findings.end(), containers.begin(), containers.end());
-  TRY_ASSIGN(const std::vector<volume::Finding> volumes, services.volumes.fsck());
-  findings.insert(findings.end(), volumes.begin(), volumes.end());
+  TRY_ASSIGN(std::vector<catalog::Finding> findings, services.catalog.check());
+  if (findings.empty()) {  // else there is nothing to hold the rest against
+    TRY_ASSIGN(findings, services.workloads.check());
+    TRY_ASSIGN(const std::vector<catalog::Finding> data, services.volumes.fsck());
+    findings.insert(findings.end(), data.begin(), data.end());
+  }
   if (findings.empty()) return json_response({{"status", "clean"}});
   json body = encode_list("findings", findings);
   body["status"] = "damaged";

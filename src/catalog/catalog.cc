@@ -148,7 +148,7 @@ Status Catalog::atomically(const std::function<Status()>& body) {
   return transaction.commit();
 }
 
-Result<std::vector<Catalog::Finding>> Catalog::check() {
+Result<std::vector<Finding>> Catalog::check() {
   std::vector<Finding> findings;
   {
     auto database = parts_->store->lock();

@@ -31,6 +31,13 @@ inline constexpr std::string_view kCatalogFile = "catalog.db";
 inline constexpr std::string_view kReserveFile = "catalog.reserve";
 inline constexpr std::size_t kReserveBytes = std::size_t{4} << 20U;
 
+// What `system fsck` found, here and on the floors above.
+struct Finding {
+  std::string code;     // of docs/operations.md, "Look after it"
+  std::string subject;  // what it is about: an id, a name, a path
+  std::string detail;   // a sentence
+};
+
 // Thread-safe.
 class Catalog {
  public:
@@ -73,12 +80,7 @@ class Catalog {
   Status release_reserve();
 
   // What SQLite's integrity and foreign key checks, and rows that do not decode, complain about;
-  // empty when all is well. For fsck.
-  struct Finding {
-    std::string code;  // "catalog_damaged", "catalog_dangling", "catalog_undecodable"
-    std::string subject;
-    std::string detail;
-  };
+  // empty when all is well: "catalog_damaged", "catalog_dangling", "catalog_undecodable".
   Result<std::vector<Finding>> check();
 
  private:

@@ -245,7 +245,7 @@ TEST_F(CatalogFile, ReportsWhatIsDamagedInIt) {
   const auto findings = catalog_->check();
   ASSERT_TRUE(findings.ok());
   std::vector<std::string> codes;
-  for (const Catalog::Finding& finding : *findings) codes.push_back(finding.code);
+  for (const Finding& finding : *findings) codes.push_back(finding.code);
   EXPECT_EQ(codes, (std::vector<std::string>{"catalog_dangling", "catalog_undecodable"}));
 }
 

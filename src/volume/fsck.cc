@@ -25,33 +25,25 @@ namespace {
 class Checker {
  public:
   explicit Checker(Core& core) : core_(core) {}
-  Status check_catalog();
   Status check_journals();
   Status check_repository();
   Status check_undos();
   Status check_holders();
   Status check_staging();
-  Status check_containers();
 
-  std::vector<Finding> findings;
+  std::vector<catalog::Finding> findings;
 
  private:
   void add(std::string code, std::string subject, std::string detail) {
     findings.push_back({std::move(code), std::move(subject), std::move(detail)});
   }
-  Status check_workload(const catalog::Workload& workload);
 
   Core& core_;
   std::set<std::string> operations_;  // that have a journal
   std::set<std::string> undo_trees_;  // staging directories that a live undo names
+  std::set<std::string> left_trees_;  // that one names which is discarded or expired
   std::set<std::string> live_undos_;
 };
-
-Status Checker::check_catalog() {
-  TRY_ASSIGN(const std::vector<catalog::Catalog::Finding> found, core_.catalog.check());
-  for (const auto& one : found) add(one.code, one.subject, one.detail);
-  return {};
-}
 
 Status Checker::check_journals() {
   TRY_ASSIGN(const os::Dir dir, open_journal_dir(core_));
@@ -133,11 +125,16 @@ Status Checker::check_undos() {
   for (const catalog::UndoRow& undo : undos) {
     const bool live =
         undo.state == catalog::UndoState::kAvailable || undo.state == catalog::UndoState::kApplying;
-    if (!live) continue;
-    live_undos_.insert(undo.id);
     const bool held = !core_.locks.holder("workload:" + undo.workload_id).empty();
     const auto pairs = pairs_of(undo);
+    if (!live) {
+      if (undo.state == catalog::UndoState::kUndone || held || !pairs.ok()) continue;
+      for (const TreePair& pair : *pairs) left_trees_.insert(pair.staged_in);
+      continue;
+    }
+    live_undos_.insert(undo.id);
     if (!pairs.ok()) {
+      undo_trees_.insert(undo.operation_id);
       add("undo_damaged", undo.id, pairs.error().message());
       continue;
     }
@@ -202,80 +199,30 @@ Status Checker::check_staging() {
       const bool working = operation.ok() && operation->has_value() &&
                            (*operation)->state == catalog::OperationState::kRunning;
       if (working) continue;
-      add("unknown_staging", home + "/.cairn/" + printable(entry.name),
-          "no journal and no undo names it");
+      const std::string path = home + "/.cairn/" + printable(entry.name);
+      if (left_trees_.contains(entry.name)) {
+        add("half_removed_undo", path, "is of an undo that has ended");
+      } else {
+        add("unknown_staging", path, "no journal and no undo names it");
+      }
     }
   }
   TRY_ASSIGN(const std::vector<std::string> imports, list_stray_imports(core_));
   for (const std::string& name : imports) {
-    add("unknown_staging", core_.data_dir + "/import/" + printable(name), "no import works on it");
-  }
-  return {};
-}
-
-Status Checker::check_workload(const catalog::Workload& workload) {
-  if (!core_.locks.holder("workload:" + workload.id).empty()) return {};
-  TRY_ASSIGN(const std::vector<ContainerState> containers, core_.lifecycle.containers(workload.id));
-  const bool wanted = workload.desired == catalog::Desired::kRunning;
-  bool running = false;
-  for (const ContainerState& one : containers) {
-    running = running || one.running;
-    if (one.paused) add("paused_container", one.name, "is paused");
-    if (one.restart_policy == "no") {
-      add("restart_policy_left", one.name, "has restart policy \"no\"");
-    }
-    if (one.running && !wanted) {
-      add("running_container", one.name, "runs although " + workload.name + " is to be stopped");
-    }
-  }
-  TRY_ASSIGN(const std::optional<catalog::Release> release,
-             core_.catalog.releases().current(workload.id));
-  if (wanted && release && !running) {
-    add("not_running", workload.name, "is to be running and has no running container");
-  }
-  TRY_ASSIGN(const std::vector<catalog::Instance> rows,
-             core_.catalog.instances().list(workload.id));
-  for (const catalog::Instance& row : rows) {
-    if (row.role != catalog::InstanceRole::kInstance) continue;
-    TRY_ASSIGN(const std::optional<docker::Container> there,
-               core_.engine.find_container(row.container_name));
-    if (!there) add("missing_container", row.container_name, "has a row and is not in the engine");
-    if (row.state != catalog::InstanceState::kRunning) {
-      add("half_made_container", row.container_name,
-          "is in state " + std::string(catalog::name_of(row.state)));
-    }
-  }
-  return {};
-}
-
-Status Checker::check_containers() {
-  TRY_ASSIGN(const std::vector<catalog::Workload> workloads, core_.catalog.workloads().list());
-  for (const catalog::Workload& workload : workloads) TRY(check_workload(workload));
-  docker::ContainerFilter filter;
-  filter.labels = {"cairn.workload.id"};
-  TRY_ASSIGN(const std::vector<docker::ContainerSummary> all, core_.engine.list_containers(filter));
-  for (const docker::ContainerSummary& one : all) {
-    const auto label = one.labels.find("cairn.workload.id");
-    const std::string workload = label == one.labels.end() ? "" : label->second;
-    if (!core_.locks.holder("workload:" + workload).empty()) continue;
-    TRY_ASSIGN(const std::optional<catalog::Instance> row,
-               core_.catalog.instances().find(one.name));
-    if (!row) add("unknown_container", one.name, "carries Cairn's label and has no row");
+    add("leftover_import", core_.data_dir + "/import/" + printable(name), "no import works on it");
   }
   return {};
 }
 
 }  // namespace
 
-Result<std::vector<Finding>> check_everything(Core& core) {
+Result<std::vector<catalog::Finding>> check_data(Core& core) {
   Checker checker(core);
-  TRY(checker.check_catalog());
   TRY(checker.check_journals());
   TRY(checker.check_repository());
   TRY(checker.check_undos());
   TRY(checker.check_holders());
   TRY(checker.check_staging());
-  TRY(checker.check_containers());
   return std::move(checker.findings);
 }
 

@@ -1,4 +1,5 @@
-// fsck: catalog, journal, repository, volumes and containers held against each other. Reads only.
+// fsck's part on this floor: catalog, journals, repository, undos and staged trees held against
+// each other. Reads only.
 #pragma once
 
 #include <vector>
@@ -9,6 +10,6 @@ namespace cairn::volume {
 
 // Everything that does not fit together; empty: clean. What running operations hold just now is
 // not a finding. The error is for a check that could not be done.
-Result<std::vector<Finding>> check_everything(Core& core);
+Result<std::vector<catalog::Finding>> check_data(Core& core);
 
 }  // namespace cairn::volume

@@ -274,8 +274,8 @@ void Service::expire_undos() {
   }
 }
 
-Result<std::vector<Finding>> Service::fsck() {
-  return check_everything(state_->core);
+Result<std::vector<catalog::Finding>> Service::fsck() {
+  return check_data(state_->core);
 }
 
 }  // namespace cairn::volume

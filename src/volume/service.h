@@ -152,12 +152,6 @@ struct RestoreResult {
   std::vector<std::string> warnings;
 };
 
-struct Finding {
-  std::string code;
-  std::string subject;
-  std::string detail;
-};
-
 // Gives an archive to the sink, piece by piece; kCancelled where stop was asked. After a failure
 // what has left is no whole archive: its end is missing. Call once, on any thread.
 using ArchiveSource = std::function<Status(const codec::ByteSink&, const std::stop_token&)>;
@@ -246,8 +240,10 @@ class Service {
   [[nodiscard]] std::vector<std::string> recovering() const;
   // Removes expired undos; called now and then by the daemon.
   void expire_undos();
-  // Holds catalog, journal, repository, volumes and containers against each other.
-  Result<std::vector<Finding>> fsck();
+  // Holds catalog, journals, repository and volumes against each other; empty when all is well.
+  // What a running operation holds just now is no finding. The error is for a check that could not
+  // be done.
+  Result<std::vector<catalog::Finding>> fsck();
 
  private:
   struct State;

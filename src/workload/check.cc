@@ -1,5 +1,5 @@
 // fsck's part on this floor: catalog, containers and desired states against each other.
-#include <set>
+#include <fmt/format.h>
 
 #include "workload/containers.h"
 #include "workload/service.h"
@@ -9,62 +9,71 @@ namespace cairn::workload {
 namespace {
 
 using catalog::Desired;
-using volume::Finding;
+using catalog::Finding;
 
-void check_instance(const Core& core,
-                    const catalog::Workload& workload,
-                    const catalog::Instance& row,
-                    std::vector<Finding>& findings) {
-  const std::string& name = row.container_name;
-  const auto found = find_owned(core, row);
-  if (!found.ok()) {
-    findings.push_back({"foreign_container", name, found.error().message()});
-    return;
+// What an operation works on is between two states.
+bool is_held(const Core& core, const std::string& workload_id) {
+  return !core.locks.holder("workload:" + workload_id).empty();
+}
+
+void check_container(const catalog::Workload& workload,
+                     const docker::Container& container,
+                     std::vector<Finding>& findings) {
+  const auto add = [&](const char* code, std::string detail) {
+    findings.push_back({code, container.name, std::move(detail)});
+  };
+  const bool wanted = workload.desired == Desired::kRunning;
+  if (wanted && !is_up(container)) {
+    add("not_running", fmt::format("{} is to run, and it does not", workload.name));
   }
-  if (!found->has_value()) {
-    if (workload.desired == Desired::kRunning) {
-      findings.push_back({"missing_container", name, "its row is there, the container is not"});
-    }
-    return;
+  if (!wanted && is_up(container)) {
+    add("running_container", fmt::format("{} is to be stopped, and it runs", workload.name));
   }
-  const docker::Container& container = **found;
-  if (workload.desired == Desired::kRunning && !is_up(container)) {
-    findings.push_back({"not_running", name, "it is to run and does not"});
-  }
-  if (workload.desired == Desired::kStopped && is_up(container)) {
-    findings.push_back({"not_stopped", name, "it is to be stopped and runs"});
-  }
-  if (container.paused) findings.push_back({"paused", name, "it is paused"});
-  if (container.restart_policy == "no") {
-    findings.push_back({"policy_left_no", name, "its restart policy is \"no\""});
-  }
+  if (container.paused) add("paused_container", "is paused");
+  if (container.restart_policy == "no") add("restart_policy_left", "has restart policy \"no\"");
 }
 
 Status check_workload(const Core& core,
                       const catalog::Workload& workload,
                       std::vector<Finding>& findings) {
+  const auto add = [&findings](const char* code, std::string subject, std::string detail) {
+    findings.push_back({code, std::move(subject), std::move(detail)});
+  };
   TRY_ASSIGN(const bool unfinished, is_unfinished(core, workload));
-  if (unfinished) {
-    findings.push_back({"unfinished", workload.name, "a deploy or removal was cut off"});
+  if (unfinished) {  // its containers are between two states
+    add("unfinished_deploy", workload.name, "a deploy or removal was cut off");
+    return {};
   }
   TRY_ASSIGN(const auto rows, serving_rows(core, workload.id));
-  std::set<std::string> known;
   for (const catalog::Instance& row : rows) {
-    known.insert(row.container_name);
-    check_instance(core, workload, row, findings);
+    const auto found = find_owned(core, row);
+    if (found.ok() && found->has_value()) {
+      check_container(workload, **found, findings);
+    } else if (found.ok()) {
+      add("missing_container", row.container_name, "has a row and is not in the engine");
+    } else if (found.error().code() == Code::kConflict) {
+      add("foreign_container", row.container_name, found.error().message());
+    } else {
+      return found.error();
+    }
   }
   if (rows.empty() && workload.desired == Desired::kRunning) {
-    findings.push_back({"not_running", workload.name, "it is to run and has no container"});
+    add("not_running", workload.name, "is to run and has no container");
   }
+  return {};
+}
+
+Status check_labels(const Core& core, std::vector<Finding>& findings) {
   docker::ContainerFilter filter;
-  filter.labels = {std::string(kLabelWorkloadId) + "=" + workload.id,
-                   std::string(kLabelRole) + "=" +
-                       std::string(catalog::name_of(catalog::InstanceRole::kInstance))};
+  filter.labels = {std::string(kLabelWorkloadId)};
   TRY_ASSIGN(const auto containers, core.engine.list_containers(filter));
   for (const docker::ContainerSummary& container : containers) {
-    if (known.contains(container.name)) continue;
-    findings.push_back({"unknown_container", container.name,
-                        "it has the labels of " + workload.name + " and no row"});
+    const auto label = container.labels.find(std::string(kLabelWorkloadId));
+    if (label != container.labels.end() && is_held(core, label->second)) continue;
+    TRY_ASSIGN(const auto row, core.catalog.instances().find(container.name));
+    if (!row.has_value()) {
+      findings.push_back({"unknown_container", container.name, "has Cairn's label and no row"});
+    }
   }
   return {};
 }
@@ -75,10 +84,10 @@ Result<std::vector<Finding>> Workloads::check() {
   TRY_ASSIGN(const auto workloads, parts_.catalog.workloads().list());
   std::vector<Finding> findings;
   for (const catalog::Workload& workload : workloads) {
-    // What an operation works on is between two states.
-    if (!parts_.locks.holder("workload:" + workload.id).empty()) continue;
+    if (is_held(parts_, workload.id)) continue;
     TRY(check_workload(parts_, workload, findings));
   }
+  TRY(check_labels(parts_, findings));
   return findings;
 }
 

@@ -176,8 +176,10 @@ class Workloads final : public volume::Lifecycle {
   void end_recovery();
   // Workload ids that still wait for recovery.
   [[nodiscard]] std::vector<std::string> recovering() const;
-  // Catalog, containers and desired states against each other; empty when all is well.
-  Result<std::vector<volume::Finding>> check();
+  // Catalog, containers and desired states against each other; empty when all is well. What a
+  // running operation holds just now is no finding. The error is for a check that could not be
+  // done.
+  Result<std::vector<catalog::Finding>> check();
 
   // --- volume::Lifecycle -----------------------------------------------------------------------
   Result<std::vector<volume::ContainerState>> containers(const std::string& workload_id) override;
