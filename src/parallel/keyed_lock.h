@@ -7,11 +7,15 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
 
 namespace cairn::parallel {
+
+// The holder of what waits for its recovery; others are operation ids.
+inline constexpr std::string_view kRecovering = "recovering";
 
 class LockTable;
 

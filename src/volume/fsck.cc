@@ -59,9 +59,11 @@ Status Checker::check_journals() {
     if (journal->state() == state::kStoring) continue;
     const auto json = nlohmann::json::parse(journal->records().front().json, nullptr, false);
     const std::string workload = json.is_object() ? json.value("workload_id", "") : "";
-    if (core_.locks.holder("workload:" + workload).empty()) {
+    const std::string holder = core_.locks.holder("workload:" + workload);
+    if (holder.empty() || holder == parallel::kRecovering) {
       add("unfinished_journal", operation,
-          "is in state " + journal->state() + " and nobody works on it");
+          fmt::format("is in state {} and {}", journal->state(),
+                      holder.empty() ? "nobody works on it" : "its recovery waits"));
     }
   }
   return {};

@@ -22,7 +22,6 @@ namespace cairn::volume {
 namespace {
 
 constexpr std::int64_t kRetryMs = 1000;
-constexpr std::string_view kHolder = "recovering";
 
 bool is_capture(const Journal& journal) {
   return journal.records().front().state == kCapturing;
@@ -150,7 +149,8 @@ Status Recovery::run() {
       storing.push_back(operation);
       continue;
     }
-    auto lock = core_.locks.try_lock(keys_of(core_, std::move(*journal)), std::string(kHolder));
+    auto lock = core_.locks.try_lock(keys_of(core_, std::move(*journal)),
+                                     std::string(parallel::kRecovering));
     if (!lock.ok()) return lock.error().with_context("recover " + operation);
     Status recovered = recover_one(operation, engine_up, {});
     if (!recovered.ok() && recovered.error().code() == Code::kNoSpace) {
@@ -161,8 +161,8 @@ Status Recovery::run() {
       storing.push_back(operation);
       continue;
     }
-    log::error("recovery of {} waits: {}", operation, recovered.error().message());
     keep(operation, std::move(*lock));
+    tell_why(operation, recovered.error().message());
   }
   // Last, since a workload that is locked already may be another journal's as well.
   for (const auto& [operation, why] : damaged) keep_damaged(operation, why);
@@ -214,15 +214,30 @@ void Recovery::keep_damaged(const std::string& operation, const Error& why) {
   tell(core_, "journal.damaged", workload, operation,
        why.message() + "; nothing is done about it, see the operations guide on journal_damaged");
   if (workload.empty()) return;  // the catalog is older than the journal
-  auto lock = core_.locks.try_lock({"workload:" + workload}, std::string(kHolder));
-  if (lock.ok()) keep(operation, std::move(*lock));
+  auto lock = core_.locks.try_lock({"workload:" + workload}, std::string(parallel::kRecovering));
+  if (!lock.ok()) return;  // locked as it is, and told
+  keep(operation, std::move(*lock));
+  const std::lock_guard guard(mutex_);
+  const auto waiting = waiting_.find(operation);
+  if (waiting != waiting_.end()) waiting->second.why = why.message();
+}
+
+void Recovery::tell_why(const std::string& operation, const std::string& why) {
+  std::string workload;
+  {
+    const std::lock_guard guard(mutex_);
+    const auto waiting = waiting_.find(operation);
+    if (waiting == waiting_.end() || std::exchange(waiting->second.why, why) == why) return;
+    workload = waiting->second.workload;
+  }
+  tell(core_, "recovery.waits", workload, operation, "recovery of " + operation + " waits: " + why);
 }
 
 void Recovery::keep(const std::string& operation, parallel::LockGuard lock) {
-  const std::string workload = workload_of(core_, operation);
+  std::string workload = workload_of(core_, operation);
+  lock.hand_over(std::string(parallel::kRecovering));
   const std::lock_guard guard(mutex_);
-  waiting_[operation] = std::move(lock);
-  workload_of_[operation] = workload;
+  waiting_[operation] = {std::move(lock), std::move(workload), ""};
   if (!thread_.joinable()) {
     thread_ = std::jthread([this](std::stop_token stop) { retry_until_done(stop); });
   }
@@ -237,7 +252,6 @@ void Recovery::keep_if_unfinished(const std::string& operation, parallel::LockGu
 }
 
 void Recovery::retry_until_done(std::stop_token stop) {
-  std::map<std::string, std::string> told;  // by operation: why it waits, told when that changes
   while (!stop.stop_requested()) {
     std::vector<std::string> operations;
     {
@@ -255,17 +269,12 @@ void Recovery::retry_until_done(std::stop_token stop) {
         (void)core_.catalog.release_reserve().ok();  // room for the next try
       }
       if (!recovered.ok()) {
-        const std::string why = recovered.error().message();
-        if (std::exchange(told[operation], why) != why) {
-          log::error("recovery of {} waits: {}", operation, why);
-        }
+        tell_why(operation, recovered.error().message());
         continue;
       }
-      told.erase(operation);
       {
         const std::lock_guard lock(mutex_);
         waiting_.erase(operation);
-        workload_of_.erase(operation);
       }
       resume_storing(core_, operation);
     }
@@ -275,7 +284,7 @@ void Recovery::retry_until_done(std::stop_token stop) {
 std::vector<std::string> Recovery::waiting() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> out;
-  for (const auto& [operation, workload] : workload_of_) out.push_back(workload);
+  for (const auto& [operation, one] : waiting_) out.push_back(one.workload);
   return out;
 }
 

@@ -32,8 +32,15 @@ class Recovery {
   [[nodiscard]] std::vector<std::string> waiting() const;
 
  private:
+  struct Waiting {
+    parallel::LockGuard lock;
+    std::string workload;
+    std::string why;  // as it was told last
+  };
   // Locks the workload of a journal that cannot be read.
   void keep_damaged(const std::string& operation, const Error& why);
+  // Tells why an operation waits, where that is not what was told last.
+  void tell_why(const std::string& operation, const std::string& why);
   // One journal; ok when nothing of it is left to do. engine_up: false leaves alone what needs it.
   Status recover_one(const std::string& operation, bool engine_up, std::stop_token stop);
   void retry_until_done(std::stop_token stop);
@@ -41,9 +48,8 @@ class Recovery {
   Core& core_;
   mutable std::mutex mutex_;
   std::condition_variable_any wake_;
-  std::map<std::string, parallel::LockGuard> waiting_;  // by operation; guarded by mutex_
-  std::map<std::string, std::string> workload_of_;      // guarded by mutex_
-  std::jthread thread_;                                 // guarded by mutex_ while it is started
+  std::map<std::string, Waiting> waiting_;  // by operation; guarded by mutex_
+  std::jthread thread_;                     // guarded by mutex_ while it is started
 };
 
 // Finishes the removal of a snapshot: its repository file, then its row.

@@ -11,11 +11,6 @@ namespace {
 using catalog::Desired;
 using catalog::Finding;
 
-// What an operation works on is between two states.
-bool is_held(const Core& core, const std::string& workload_id) {
-  return !core.locks.holder("workload:" + workload_id).empty();
-}
-
 void check_container(const catalog::Workload& workload,
                      const docker::Container& container,
                      std::vector<Finding>& findings) {
@@ -39,11 +34,15 @@ Status check_workload(const Core& core,
   const auto add = [&findings](const char* code, std::string subject, std::string detail) {
     findings.push_back({code, std::move(subject), std::move(detail)});
   };
+  const std::string holder = core.locks.holder("workload:" + workload.id);
+  if (!holder.empty() && holder != parallel::kRecovering) return {};  // it is between two states
   TRY_ASSIGN(const bool unfinished, is_unfinished(core, workload));
-  if (unfinished) {  // its containers are between two states
-    add("unfinished_deploy", workload.name, "a deploy or removal was cut off");
-    return {};
+  if (unfinished) {
+    add("unfinished_deploy", workload.name,
+        holder.empty() ? "a deploy or removal was cut off"
+                       : "a deploy or removal was cut off, and its recovery waits");
   }
+  if (unfinished || !holder.empty()) return {};  // so are its containers
   TRY_ASSIGN(const auto rows, serving_rows(core, workload.id));
   for (const catalog::Instance& row : rows) {
     const auto found = find_owned(core, row);
@@ -69,7 +68,9 @@ Status check_labels(const Core& core, std::vector<Finding>& findings) {
   TRY_ASSIGN(const auto containers, core.engine.list_containers(filter));
   for (const docker::ContainerSummary& container : containers) {
     const auto label = container.labels.find(std::string(kLabelWorkloadId));
-    if (label != container.labels.end() && is_held(core, label->second)) continue;
+    const bool held =
+        label != container.labels.end() && !core.locks.holder("workload:" + label->second).empty();
+    if (held) continue;
     TRY_ASSIGN(const auto row, core.catalog.instances().find(container.name));
     if (!row.has_value()) {
       findings.push_back({"unknown_container", container.name, "has Cairn's label and no row"});
@@ -84,7 +85,6 @@ Result<std::vector<Finding>> Workloads::check() {
   TRY_ASSIGN(const auto workloads, parts_.catalog.workloads().list());
   std::vector<Finding> findings;
   for (const catalog::Workload& workload : workloads) {
-    if (is_held(parts_, workload.id)) continue;
     TRY(check_workload(parts_, workload, findings));
   }
   TRY(check_labels(parts_, findings));

@@ -21,7 +21,7 @@ Status refuse_unfinished(const Core& core, const catalog::Workload& row) {
   const auto finished = finish_unfinished(core, row.id);
   if (finished.ok() && !finished->removed) return {};
   ErrorDetail detail;
-  detail.holder = kRecovering;
+  detail.holder = parallel::kRecovering;
   std::string message = "workload " + row.name + " is recovering";
   if (!finished.ok()) message += ": " + finished.error().message();
   return Error(Code::kBusy, std::move(message), std::move(detail));

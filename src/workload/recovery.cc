@@ -62,7 +62,7 @@ Status Recovery::run() {
 }
 
 void Recovery::adopt(const std::string& workload_id, parallel::LockGuard guard) {
-  guard.hand_over(std::string(kRecovering));
+  guard.hand_over(std::string(parallel::kRecovering));
   const std::lock_guard lock(mutex_);
   Entry& entry = entries_[workload_id];
   entry.guard = std::move(guard);
@@ -150,7 +150,7 @@ bool Recovery::take_guard(const catalog::Workload& workload, Entry& entry) {
   auto resolved = workload_keys(core_, workload);
   const std::vector<std::string> keys =
       resolved.ok() ? std::move(*resolved) : std::vector<std::string>{"workload:" + workload.id};
-  auto guard = core_.locks.try_lock(keys, std::string(kRecovering));
+  auto guard = core_.locks.try_lock(keys, std::string(parallel::kRecovering));
   if (!guard.ok()) return false;
   entry.guard = std::move(guard).value();
   return true;

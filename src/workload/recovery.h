@@ -19,8 +19,6 @@
 
 namespace cairn::workload {
 
-inline constexpr std::string_view kRecovering = "recovering";
-
 // Thread-safe. The destructor stops the thread and frees the locks.
 class Recovery {
  public:

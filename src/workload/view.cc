@@ -21,7 +21,7 @@ constexpr std::string_view kUnknown = "unknown";
 using Describe = std::function<void(const catalog::Instance& row, InstanceView& view)>;
 
 std::string state_of(const Core& core, const WorkloadView& view, const catalog::Workload& row) {
-  if (view.holder == kRecovering) return std::string(kRecovering);
+  if (view.holder == parallel::kRecovering) return std::string(parallel::kRecovering);
   if (row.desired == Desired::kRemoved) return "removing";
   const auto releases = core.catalog.releases().list(row.id);
   const bool deploying =

@@ -370,25 +370,35 @@ def an_import_cut_off(house):
 # -- the journal -----------------------------------------------------------------------
 
 
-def start_locked(cairn):
-    """The daemon beside a journal that it cannot read."""
+def start_locked(cairn, code):
+    """The daemon beside a journal that it cannot recover from."""
     cairn.start(wait=False)
     wait_for(lambda: cairn.cli("system", "info").returncode == 0, 30, "the daemon")
     assert cairn.http("GET", "/readyz").status == 503
-    assert cairn.fails("snapshot", "create", "web", code=4)["code"] == "busy"
-    assert [one["code"] for one in cairn.fsck()["findings"]] == ["journal_damaged"]
+    assert cairn.fails("snapshot", "create", "web", code=4)["holder"] == "recovering"
+    assert [one["code"] for one in cairn.fsck()["findings"]] == [code]
+
+
+def told(cairn, kind):
+    return [one for one in cairn.ok("events", "ls")["events"] if one["kind"] == kind]
 
 
 @case("unfinished_journal")
-def an_operation_that_nobody_works_on(house):
+def a_recovery_that_waits_for_a_person(house):
     cairn = house.cairn
-    journal, content = cut_restore(house)
-    cairn.start()  # which finishes it
-    wait_for(lambda: not journal.exists(), 60, "the end of the restore")
-    journal.write_bytes(content)
+    journal, _ = cut_restore(house)
+    aside = house.place.rename(cairn.base / "aside")
+    house.place.mkdir()  # neither the old tree nor the new one
+    start_locked(cairn, "unfinished_journal")
     yield
-    cairn.restart()
-    assert not journal.exists()
+    (waits,) = told(cairn, "recovery.waits")
+    assert waits["operation"] == journal.name and "/data" in waits["message"], waits
+    shown = cairn.cli("snapshot", "create", "web", json_output=False)
+    assert shown.returncode == 4 and "cairn system fsck" in shown.stderr
+    house.place.rmdir()
+    aside.rename(house.place)
+    wait_for(cairn.ready, 30, "the recovery")
+    assert (house.place / "file").read_text() == "first"
 
 
 @case("journal_damaged")
@@ -400,12 +410,13 @@ def a_journal_that_the_disk_lost(house):
     want = read_tree(house.place.parent)
     page = 4096  # of the first record; those behind it are whole
     journal.write_bytes(bytes(page) + content[page:])
-    start_locked(cairn)
+    start_locked(cairn, "journal_damaged")
     yield
     cairn.stop()
-    start_locked(cairn)
-    told = [one for one in cairn.ok("events", "ls")["events"] if one["kind"] == "journal.damaged"]
-    assert len(told) == 2 and {one["operation"] for one in told} == {journal.name}
+    start_locked(cairn, "journal_damaged")
+    events = told(cairn, "journal.damaged")
+    assert len(events) == 2 and {one["operation"] for one in events} == {journal.name}
+    assert told(cairn, "recovery.waits") == []
     assert journal.read_bytes()[page:] == content[page:]
     assert diff_trees(want, house.place.parent) == [], "nothing is done about it"
     (staged,) = house.staging().iterdir()

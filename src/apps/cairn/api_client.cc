@@ -92,9 +92,10 @@ std::string Problem::text() const {
   }
   if (const std::string holder = text_of(body, "holder"); !holder.empty()) {
     if (out.find(holder) == std::string::npos) out += "\n  held by: " + holder;
-    out += holder == "recovering"
-               ? "\n  it is free when the recovery ends, which may wait for Docker"
-               : "\n  try again when that has ended, or with --wait where the command has it";
+    out +=
+        holder == "recovering"
+            ? "\n  it is free when the recovery ends; cairn system fsck tells what that waits for"
+            : "\n  try again when that has ended, or with --wait where the command has it";
   }
   if (const std::string probe = text_of(body, "probe");
       !probe.empty() && out.find(probe) == std::string::npos) {
