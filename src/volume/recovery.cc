@@ -81,6 +81,14 @@ void remove_half_stored(Core& core) {
   }
 }
 
+// What an operation on a workload's volumes locks, and at least the workload.
+std::vector<std::string> keys_of(Core& core, const std::string& workload_id) {
+  if (const auto workload = core.catalog.workloads().get(workload_id); workload.ok()) {
+    if (auto keys = volume_keys(core, *workload); keys.ok()) return std::move(*keys);
+  }
+  return {"workload:" + workload_id};
+}
+
 // Makes an undo available again that is being applied although no journal works on it: somebody
 // removed a damaged one. Whether its trees are where they were put, applying it finds out anyway.
 Status release_undo(Core& core, catalog::UndoRow undo) {
@@ -214,7 +222,10 @@ void Recovery::keep_damaged(const std::string& operation, const Error& why) {
   tell(core_, "journal.damaged", workload, operation,
        why.message() + "; nothing is done about it, see the operations guide on journal_damaged");
   if (workload.empty()) return;  // the catalog is older than the journal
-  auto lock = core_.locks.try_lock({"workload:" + workload}, std::string(parallel::kRecovering));
+  auto lock = core_.locks.try_lock(keys_of(core_, workload), std::string(parallel::kRecovering));
+  if (!lock.ok()) {  // a place that it shares with another one that waits
+    lock = core_.locks.try_lock({"workload:" + workload}, std::string(parallel::kRecovering));
+  }
   if (!lock.ok()) return;  // locked as it is, and told
   keep(operation, std::move(*lock));
   const std::lock_guard guard(mutex_);
