@@ -35,14 +35,14 @@ constexpr std::uint64_t kBtrfsSubvolumeRootInode = 256;  // BTRFS_FIRST_FREE_OBJ
 
 // struct xfs_fsop_geom_v1 (xfs_fs.h); only the UUID is read.
 struct XfsGeometryV1 {
-  std::array<std::uint32_t, 6> sizes;
-  std::array<std::uint32_t, 2> more_sizes;
-  std::array<std::uint64_t, 3> blocks;
+  std::array<std::uint32_t, 8> sizes;
+  std::array<std::uint64_t, 4> blocks;
   std::array<std::uint8_t, kUuidBytes> uuid;
-  std::array<std::uint32_t, 8> rest;
+  std::array<std::uint32_t, 7> rest;
 };
-static_assert(offsetof(XfsGeometryV1, uuid) == 56);
-static_assert(sizeof(XfsGeometryV1) == 104);
+static_assert(offsetof(XfsGeometryV1, uuid) == 64);
+static_assert(sizeof(XfsGeometryV1) == 112);
+constexpr unsigned long kXfsGeometryV1 = _IOR('X', 100, XfsGeometryV1);
 
 FileType type_of(unsigned mode) {
   switch (mode & S_IFMT) {
@@ -263,32 +263,44 @@ Result<bool> is_btrfs_subvolume(const Fd& fd) {
 
 namespace {
 
-// The UUID as hex, or f_fsid where the file system tells none.
+// Fills info; false where the kernel does not have the ioctl.
+template <typename Info>
+Result<bool> ask(const Fd& fd, unsigned long request, Info& info) {
+  if (::ioctl(fd.get(), request, &info) == 0) return true;
+  if (errno == ENOTTY) return false;
+  return os_error("read the UUID of a file system", errno);
+}
+
+// As hex. f_fsid where the file system tells none: that of ext4 is made of the UUID, but that of
+// xfs is its device number, which changes with a boot.
 Result<std::string> file_system_uuid(const Fd& fd) {
+  TRY_ASSIGN(const FileSystem kind, file_system_of(fd));
+  if (kind == FileSystem::kExt4) {
+    Ext4FsUuid info{.length = kUuidBytes, .flags = 0, .uuid = {}};
+    TRY_ASSIGN(const bool told, ask(fd, kExt4GetFsUuid, info));
+    if (told) return to_hex(std::as_bytes(std::span(info.uuid)));
+  } else if (kind == FileSystem::kXfs) {
+    XfsGeometryV1 info{};
+    TRY_ASSIGN(const bool told, ask(fd, kXfsGeometryV1, info));
+    if (!told) return os_error("read the UUID of an xfs file system", ENOTTY);
+    return to_hex(std::as_bytes(std::span(info.uuid)));
+  } else if (kind == FileSystem::kBtrfs) {
+    btrfs_ioctl_fs_info_args info{};
+    TRY_ASSIGN(const bool told, ask(fd, BTRFS_IOC_FS_INFO, info));
+    if (told) return to_hex(std::as_bytes(std::span(info.fsid)));
+  }
   struct statfs raw{};
   if (::fstatfs(fd.get(), &raw) != 0) return os_error("fstatfs", errno);
-  if (raw.f_type == EXT4_SUPER_MAGIC) {
-    Ext4FsUuid uuid{};
-    uuid.length = kUuidBytes;
-    if (::ioctl(fd.get(), kExt4GetFsUuid, &uuid) == 0)
-      return to_hex(std::as_bytes(std::span(uuid.uuid)));
-  } else if (raw.f_type == kXfsMagic) {
-    XfsGeometryV1 geometry{};
-    if (::ioctl(fd.get(), _IOR('X', 100, XfsGeometryV1), &geometry) == 0) {
-      return to_hex(std::as_bytes(std::span(geometry.uuid)));
-    }
-  } else if (raw.f_type == BTRFS_SUPER_MAGIC) {
-    btrfs_ioctl_fs_info_args info{};
-    if (::ioctl(fd.get(), BTRFS_IOC_FS_INFO, &info) == 0) {
-      return to_hex(std::as_bytes(std::span(info.fsid)));
-    }
-  }
   return "fsid" + to_hex(std::as_bytes(std::span(&raw.f_fsid, 1)));
 }
 
 }  // namespace
 
 Result<Handle> handle_of(const Fd& fd) {
+  return handle_of(fd, fd);
+}
+
+Result<Handle> handle_of(const Fd& fd, const Fd& beside) {
   alignas(file_handle) std::array<char, sizeof(file_handle) + MAX_HANDLE_SZ> storage{};
   auto* handle = reinterpret_cast<file_handle*>(storage.data());
   handle->handle_bytes = MAX_HANDLE_SZ;
@@ -296,7 +308,7 @@ Result<Handle> handle_of(const Fd& fd) {
   if (::name_to_handle_at(fd.get(), "", handle, &mount_id, AT_EMPTY_PATH) != 0) {
     return os_error("name_to_handle_at", errno);
   }
-  TRY_ASSIGN(const std::string uuid, file_system_uuid(fd));
+  TRY_ASSIGN(const std::string uuid, file_system_uuid(beside));
   const auto* bytes = reinterpret_cast<const std::byte*>(storage.data()) + sizeof(file_handle);
   return Handle{uuid + ":" + std::to_string(handle->handle_type) + ":" +
                 to_hex({bytes, handle->handle_bytes})};

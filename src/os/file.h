@@ -98,7 +98,10 @@ struct Handle {
   bool operator==(const Handle&) const = default;
   auto operator<=>(const Handle&) const = default;
 };
+// fd is open, not O_PATH.
 Result<Handle> handle_of(const Fd& fd);
+// fd may be O_PATH; beside is open and of the same file system, which it is asked for.
+Result<Handle> handle_of(const Fd& fd, const Fd& beside);
 
 // flock(2), exclusive, without waiting: kBusy where another process holds it.
 Status lock_exclusive(const Fd& fd);

@@ -137,6 +137,14 @@ TEST_F(DirTest, ExchangeKeepsHandlesWithTheTrees) {
   EXPECT_EQ(d.handle("b").value(), a);
 }
 
+TEST_F(DirTest, WhatIsOnlyNamedHasTheSameHandle) {
+  const Dir d = dir();
+  ASSERT_TRUE(d.make_dir("a", 0700).ok());
+  EXPECT_EQ(handle_of(d.open_path("a").value(), d.fd()).value(), d.handle("a").value());
+  ASSERT_TRUE(d.make_symlink("nowhere", "link").ok());
+  EXPECT_TRUE(handle_of(d.open_path("link").value(), d.fd()).ok());
+}
+
 TEST_F(DirTest, HandlesAreNotReusedWithTheInode) {
   const Dir d = dir();
   ASSERT_TRUE(d.make_dir("a", 0700).ok());

@@ -20,7 +20,12 @@ Result<std::optional<std::string>> handle_in(const os::Dir& dir, const std::stri
   const auto fd = dir.open_path(name);
   if (!fd.ok() && fd.error().code() == Code::kNotFound) return std::optional<std::string>();
   if (!fd.ok()) return fd.error();
-  TRY_ASSIGN(os::Handle handle, os::handle_of(*fd));
+  TRY_ASSIGN(const os::Stat entry, os::stat_fd(*fd));
+  TRY_ASSIGN(const os::Stat around, dir.stat());
+  if (entry.mount_id != around.mount_id) {
+    return Error(Code::kConflict, printable(name) + " is a mount point");
+  }
+  TRY_ASSIGN(os::Handle handle, os::handle_of(*fd, dir.fd()));
   return std::optional(std::move(handle.text));
 }
 

@@ -38,7 +38,7 @@ from crashlib import Injection, run_traced
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "functional"))
 
-from lib.loopfs import detach  # noqa: E402
+from lib.loopfs import attach, detach  # noqa: E402
 
 # XFS_IOC_GOINGDOWN and EXT4_IOC_SHUTDOWN are one number, _IOR('X', 125, u32); 2 is NOLOGFLUSH.
 SHUTDOWN = 0x8004587D
@@ -92,8 +92,8 @@ class LoopDisk:
             self.close()
             raise
 
-    def _mount(self):
-        self._device = _run("losetup", "-f", "--show", self._image)
+    def _mount(self, other_than=""):
+        self._device = attach(self._image, other_than)
         # The device was another image a moment ago: nothing of that one may be read.
         with open(self._device, "rb") as device:
             fcntl.ioctl(device, BLKFLSBUF)
@@ -146,11 +146,13 @@ class LoopDisk:
                            str(self.path)])
 
     def lose_power(self, how="copy"):
-        """Mounts what was on disk when the hook ran. The traced tree must be dead."""
+        """Mounts what was on disk when the hook ran, by another device number: a boot may find the disk
+        by another one. The traced tree must be dead."""
+        before = self._device
         self._unmount()
         if how == "copy":
             os.replace(self._cut_image, self._image)
-        self._mount()
+        self._mount(other_than=before)
 
     def cut(self, argv, at, how="copy", **options):
         """Runs argv to call `at`, loses power there, mounts again; the Run. A run that ends

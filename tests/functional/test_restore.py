@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 
@@ -351,6 +352,38 @@ def test_on_other_file_systems(fake, kind):
         undone = cairn.ok("restore", "undo", result["undo"], "--yes")
         assert (data / "file").read_text() == "second"
         settle(cairn, undone)
+        cairn.ok("workload", "rm", "web", "--yes")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["beneath", "whole"])
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_a_disk_that_comes_back_by_another_device_number(fake, kind, whole):
+    """Trees are known by the UUID of their file system: device numbers change with a boot. The volume is a
+    directory of the disk or the whole of it, which is exchanged entry by entry."""
+    with LoopFs(kind, 1 << 30) as disk, Cairnd(fake) as cairn:
+        data = disk.path if whole else disk.path / "data"
+        data.mkdir(exist_ok=True)
+        cairn.ok("system", "settings", "set", "allowed_volume_paths", str(disk.path))
+        deploy(cairn, workload(volumes=[{"source": str(data), "target": "/data", "scope": "absolute"}]))
+        fill(data, "first")
+        ident = snapshot(cairn)
+        fill(data, "second")
+        second = contents(data)
+        result = restore(cairn, ident)
+        settle(cairn, result)
+        before = os.stat(data).st_dev
+        with sqlite3.connect(f"file:{cairn.data}/catalog.db?mode=ro", uri=True) as catalog:
+            (trees,) = catalog.execute("SELECT volumes_json FROM undos").fetchone()
+        assert f'"{disk.uuid()}:' in trees and '"fsid' not in trees
+        cairn.ok("workload", "stop", "web")
+        cairn.stop()
+        disk.move()
+        cairn.start()
+        assert kind == "btrfs" or os.stat(data).st_dev != before  # btrfs numbers its own
+        cairn.ok("workload", "start", "web")
+        cairn.assert_clean()
+        settle(cairn, cairn.ok("restore", "undo", result["undo"], "--yes"))
+        assert diff_trees(second, contents(data)) == []
         cairn.ok("workload", "rm", "web", "--yes")
 
 

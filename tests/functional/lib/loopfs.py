@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -60,10 +61,7 @@ class LoopFs:
         self.close()
 
     def attach(self) -> None:
-        found = subprocess.run(
-            ["losetup", "--find", "--show", self.image], check=True, capture_output=True, text=True
-        )
-        self.device = found.stdout.strip()
+        self.device = attach(self.image)
 
     def mount(self) -> None:
         options = ["-o", self.options] if self.options else []
@@ -79,6 +77,19 @@ class LoopFs:
         detach(self.device, self.image)
         self.device = ""
         self.attach()
+        self.mount()
+
+    def uuid(self) -> str:
+        """Of the file system, 32 hex digits."""
+        told = subprocess.run(["blkid", "-p", "-o", "value", "-s", "UUID", self.image], check=True, capture_output=True)
+        return told.stdout.decode().strip().replace("-", "")
+
+    def move(self) -> None:
+        """Unmounts and mounts again by another device number, as a boot may find it."""
+        before, self.device = self.device, ""
+        self.umount()
+        detach(before, self.image)
+        self.device = attach(self.image, other_than=before)
         self.mount()
 
     def godown(self, how: int = SHUTDOWN_NOLOGFLUSH) -> None:
@@ -99,6 +110,22 @@ class LoopFs:
             subprocess.run(["losetup", "--detach", self.device], check=True)
             self.device = ""
         process.remove_tree(self.base)
+
+
+def attach(image: Path, other_than: str = "") -> str:
+    """Attaches the image to a free loop device: its name. other_than: one that is free and not to be taken."""
+    with tempfile.NamedTemporaryFile() as other:
+        other.truncate(1 << 20)
+        # Fails where somebody else took it meanwhile, which is as good.
+        kept = other_than and subprocess.run(["losetup", other_than, other.name], capture_output=True).returncode == 0
+        try:
+            found = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
+        finally:
+            if kept:
+                detach(other_than, Path(other.name))
+    device = found.stdout.strip()
+    assert device != other_than
+    return device
 
 
 def detach(device: str, image: Path, within_s: float = 20) -> None:
