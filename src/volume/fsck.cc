@@ -21,6 +21,14 @@ namespace cairn::volume {
 
 namespace {
 
+// The old data of an undo.
+bool is_where_it_was_put(const TreePair& pair) {
+  const auto open = open_pair(pair);
+  if (!open.ok()) return false;
+  const auto handle = open->staging.handle(pair.staged_name);
+  return handle.ok() && handle->text == pair.staged_after();
+}
+
 // One check. One thread.
 class Checker {
  public:
@@ -131,7 +139,9 @@ Status Checker::check_undos() {
     const auto pairs = pairs_of(undo);
     if (!live) {
       if (undo.state == catalog::UndoState::kUndone || held || !pairs.ok()) continue;
-      for (const TreePair& pair : *pairs) left_trees_.insert(pair.staged_in);
+      for (const TreePair& pair : *pairs) {
+        if (is_where_it_was_put(pair)) left_trees_.insert(pair.staged_in);
+      }
       continue;
     }
     live_undos_.insert(undo.id);
@@ -143,11 +153,7 @@ Status Checker::check_undos() {
     for (const TreePair& pair : *pairs) {
       undo_trees_.insert(pair.staged_in);
       if (held) continue;  // its trees move just now
-      const auto handle = [&pair]() -> Result<os::Handle> {
-        TRY_ASSIGN(const OpenPair open, open_pair(pair));
-        return open.staging.handle(pair.staged_name);
-      }();
-      if (!handle.ok() || handle->text != pair.staged_after()) {
+      if (!is_where_it_was_put(pair)) {
         add("undo_tree_missing", undo.id,
             "the old data of " + printable(pair.volume.target) + " is not where it was put");
       }

@@ -352,12 +352,17 @@ def an_undo_cut_off_at_its_row(house):
 
 @case("unknown_staging")
 def a_directory_beside_the_volume(house):
-    stray = house.staging() / "op_01arz3ndektsv4rrffq69g5fav"
-    stray.mkdir(parents=True)
-    (stray / "0").write_text("somebody's")
+    """In the place of an undo's tree; the undo is discarded, what is not its own stays."""
+    undo = house.undo()
+    (tree,) = house.staging().glob("*/*")
+    shutil.rmtree(tree)
+    tree.mkdir()
+    (tree / "somebody's").write_text("")
+    house.cairn.ok("restore", "discard", undo, "--yes")
     yield
     house.cairn.restart()
-    shutil.rmtree(stray)  # is there: Cairn left it alone
+    assert (tree / "somebody's").exists()
+    shutil.rmtree(house.staging())
 
 
 @case("leftover_import")
