@@ -1,6 +1,9 @@
 // Files and directories by descriptor, mountinfo, handles: on the real file system of /tmp.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -11,6 +14,7 @@
 
 #include "os/dir.h"
 #include "os/mount.h"
+#include "os/process.h"
 
 namespace cairn::os {
 namespace {
@@ -209,6 +213,23 @@ TEST(Mountinfo, ParsesEscapesAndFindsThePlace) {
   EXPECT_EQ(place->path, "/sub/data");
   EXPECT_EQ(place_of(*mounts, "/mnt/other")->path, "/mnt/other");
   EXPECT_FALSE(parse_mountinfo("nonsense").ok());
+}
+
+TEST(Process, ThatEndsIsSeenToEnd) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  const auto process = open_process(child);
+  ASSERT_TRUE(process.ok());
+  EXPECT_FALSE(has_ended(*process, 10).value());
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  EXPECT_TRUE(has_ended(*process, 60'000).value());
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(has_ended(*process, 0).value());
+  EXPECT_EQ(open_process(child).error().os_errno(), ESRCH);
 }
 
 TEST(Mountinfo, SeesThisProcess) {

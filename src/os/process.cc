@@ -4,10 +4,12 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -111,6 +113,24 @@ Result<std::optional<std::string>> read_line(const Fd& fd, int timeout_ms) {
     line += c;
   }
   return Error(Code::kInvalid, "line is longer than allowed");
+}
+
+Result<Fd> open_process(std::int64_t pid) {
+  // By number: the header of glibc 2.36 declares the function for C only.
+  const int fd = static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0));
+  if (fd < 0) return os_error("pidfd_open", errno);
+  return Fd(fd);
+}
+
+Result<bool> has_ended(const Fd& process, int timeout_ms) {
+  const std::int64_t deadline_ms = monotonic_ms() + timeout_ms;
+  for (;;) {
+    pollfd poll{.fd = process.get(), .events = POLLIN, .revents = 0};
+    const std::int64_t left_ms = std::max<std::int64_t>(deadline_ms - monotonic_ms(), 0);
+    const int ready = ::poll(&poll, 1, static_cast<int>(left_ms));
+    if (ready >= 0) return ready > 0;
+    if (errno != EINTR) return os_error("poll", errno);
+  }
 }
 
 void notify_service_manager(const std::string& text) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,11 @@ class Child {
   pid_t pid_;
   Fd connection_;
 };
+
+// A process that runs, whoever's child it is (pidfd_open(2)); an error where there is none.
+Result<Fd> open_process(std::int64_t pid);
+// Whether it has ended, after waiting timeout_ms at most for that.
+Result<bool> has_ended(const Fd& process, int timeout_ms);
 
 // Reads one line (without its newline) of at most 64 KiB, waiting timeout_ms at most; nothing at
 // the end of the stream; kUnavailable on the time-out.

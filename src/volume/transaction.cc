@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "os/fault.h"
+#include "os/process.h"
 #include "volume/holder.h"
 #include "volume/mounted.h"
 
@@ -17,6 +18,7 @@ namespace cairn::volume {
 namespace {
 
 constexpr std::size_t kRecordReserveBytes = 64UL << 10U;
+constexpr int kEndingMs = 1000;  // that the end of a process may come after that of its mounts
 
 nlohmann::json plan_json(const ExchangePlan& plan) {
   return {{"kind", plan.kind},
@@ -63,6 +65,22 @@ Result<ExchangePlan> parse_plan(const std::string& text) {
   }
   TRY_ASSIGN(plan.pairs, parse_tree_pairs(json["pairs"]));
   return plan;
+}
+
+// The very tree that was put there must be what a container sees, whose root directory this is.
+Status check_view(const os::Dir& root, const TreePair& pair, const std::string& container) {
+  const auto seen = root.open_in_root(pair.volume.target);
+  if (!seen.ok()) {
+    if (seen.error().code() == Code::kNotFound) return {};  // the process ended meanwhile
+    return seen.error().with_context("look into container " + container);
+  }
+  const auto handle = seen->handle();
+  if (!handle.ok()) return handle.error().with_context("look into container " + container);
+  if (handle->text != pair.live_after()) {
+    return Error(Code::kConflict, fmt::format("container {} does not see the new data at {}",
+                                              container, printable(pair.volume.target)));
+  }
+  return {};
 }
 
 }  // namespace
@@ -227,24 +245,20 @@ Status Transaction::run(Progress& progress,
   return go_forward(progress, context != nullptr ? context->ending_token() : stop);
 }
 
-// The very tree that was put there must be what the container sees.
 Status Transaction::check_views(const std::vector<std::string>& container_ids) {
   for (const std::string& id : container_ids) {
     TRY_ASSIGN(const std::optional<docker::Container> one, core_.engine.find_container(id));
     if (!one || one->pid == 0) continue;  // it ended already: health will say so
-    auto root = os::Dir::open(fmt::format("/proc/{}/root", one->pid));
-    if (!root.ok()) continue;
+    const auto process = os::open_process(one->pid);
+    const auto root = os::Dir::open(fmt::format("/proc/{}/root", one->pid));
+    if (!process.ok() || !root.ok()) continue;
     for (const TreePair& pair : plan_.pairs) {
-      auto seen = root->open_in_root(pair.volume.target);
-      if (!seen.ok()) {
-        if (seen.error().code() == Code::kNotFound) continue;  // the process ended meanwhile
-        return seen.error().with_context("look into container " + one->name);
-      }
-      TRY_ASSIGN(const os::Handle handle, seen->handle());
-      if (handle.text != pair.live_after()) {
-        return Error(Code::kConflict, fmt::format("container {} does not see the new data at {}",
-                                                  one->name, printable(pair.volume.target)));
-      }
+      const Status viewed = check_view(*root, pair, one->name);
+      if (viewed.ok()) continue;
+      // The mounts go with the last process that has them, a moment before its end can be seen.
+      TRY_ASSIGN(const bool ended, os::has_ended(*process, kEndingMs));
+      if (ended) break;
+      return viewed;
     }
   }
   return {};
