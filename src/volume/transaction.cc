@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -250,8 +251,10 @@ Status Transaction::check_views(const std::vector<std::string>& container_ids) {
     TRY_ASSIGN(const std::optional<docker::Container> one, core_.engine.find_container(id));
     if (!one || one->pid == 0) continue;  // it ended already: health will say so
     const auto process = os::open_process(one->pid);
+    if (!process.ok() && process.error().os_errno() == ESRCH) continue;
+    if (!process.ok()) return process.error().with_context("look into container " + one->name);
     const auto root = os::Dir::open(fmt::format("/proc/{}/root", one->pid));
-    if (!process.ok() || !root.ok()) continue;
+    if (!root.ok()) continue;
     for (const TreePair& pair : plan_.pairs) {
       const Status viewed = check_view(*root, pair, one->name);
       if (viewed.ok()) continue;
